@@ -158,12 +158,11 @@ def base(address: str) -> str:
 
 
 def display(domain: str) -> str:
-    """The U-label form of a domain in normal form, for people to read; itself where it has none."""
+    """The U-label form of a domain in normal form, for people to read; `domain` takes it back."""
     if "xn--" not in domain:
         return domain
     try:
-        shown = idna.decode(domain)
-        return shown if idna.encode(shown).decode() == domain else domain
+        return idna.decode(domain)
     except (UnicodeError, IndexError):
         return domain
 

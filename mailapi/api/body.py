@@ -20,7 +20,7 @@ from mailapi.errors import Malformed, UnsupportedMediaType
 MAX_DEPTH: Final = 32
 _INTEGERS: Final = range(-(2**63), 2**63)  # SQLite's
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # a token of RFC 9110 section 5.6.2
-_MEDIA_TYPE = re.compile(rf"[ \t]*application/(?:{_NAME}\+)?json[ \t]*(?=;|\Z)", re.IGNORECASE)
+_MEDIA_TYPE = re.compile(rf"[ \t]*application/(?:{_NAME}\+)?json[ \t]*", re.IGNORECASE)
 _PARAMETER = re.compile(rf';[ \t]*(?:({_NAME})=({_NAME}|"(?:[^"\\]|\\.)*"))?[ \t]*')
 _CHARSETS: Final = ("utf-8", "utf8")
 

@@ -156,8 +156,15 @@ def test_just_inside(raw: bytes, value: object) -> None:
 def test_32_levels_and_no_more(begin: bytes, end: bytes) -> None:
     """Arrays and objects nest 32 levels deep, with a scalar inside."""
     assert body.parse(begin * 32 + b"1" + end * 32, JSON)
+    assert body.parse(b"[[]," + begin * 31 + b"1" + end * 31 + b"]", JSON)
     with pytest.raises(Malformed, match="32 levels"):
         body.parse(begin * 33 + b"1" + end * 33, JSON)
+
+
+def test_a_byte_order_mark_is_named() -> None:
+    """The message tells what an editor does not show."""
+    with pytest.raises(Malformed, match="byte order mark"):
+        body.parse(b"\xef\xbb\xbf{}", JSON)
 
 
 def test_the_place_of_a_mistake_is_told() -> None:

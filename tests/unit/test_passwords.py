@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mailapi import passwords
 from mailapi.errors import Busy, ShuttingDown
 
-ANY_TEXT = st.text(st.characters(codec=None, categories=None))
+ANY_TEXT = st.text(st.characters(exclude_categories=()))
 DOVEADM = shutil.which("doveadm")
 
 # Each is the hash of "secretpw", made with `doveadm pw` of Dovecot 2.3.

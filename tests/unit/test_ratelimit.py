@@ -78,7 +78,7 @@ def test_zero_switches_off(clock: Clock) -> None:
 
 def test_failures_block_until_the_window_is_over(clock: Clock) -> None:
     """The address waits as long as it is told; requests and failures are counted apart."""
-    limit = RateLimit(1, 60, 2)
+    limit = RateLimit(2, 60, 2)
     limit.hit("192.0.2.1")
     limit.auth_failure("192.0.2.1")
     assert limit.auth_blocked("192.0.2.1") is None
