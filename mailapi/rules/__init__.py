@@ -1,0 +1,1 @@
+"""The rules: may this change happen, and what does it do to the rows? One module a resource."""

@@ -1,0 +1,105 @@
+"""Mailboxes: add, update, remove."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import objects
+from ..errors import Exists, Forbidden, Invalid, LimitExceeded
+from ..objects import MAILBOX
+from ..txn import Result, Txn, existing, same
+from . import domains, targets
+
+SEEN_BY_OTHERS = {"active", "tls_enforce_in", "tls_enforce_out"}  # aliases that lead here
+IN_USERS = {"active", "force_pw_update", "password_hash", "quota"}  # the line in Dovecot's file
+ENDS_SESSIONS = {"active", "force_pw_update", "password_hash"}
+
+
+def add(txn: Txn, fields: Mapping[str, Any]) -> Result:
+    """`fields` hold `password_hash`. Raise `NotFound`, `Exists`, `LimitExceeded`, `Forbidden`."""
+    txn.caller.writes(fields["domain"])
+    domain_id, domain = domains.require(txn, fields["domain"])
+    email = f"{fields['local_part']}@{fields['domain']}"
+    if len(email) > 254:
+        raise Invalid.field("local_part", "is too long: an address has at most 254 octets")
+    free(txn, email)
+    if domain["mailboxes_used"] >= domain["mailboxes"]:
+        raise LimitExceeded(
+            f"The domain may have {domain['mailboxes']} mailboxes; raise its limit."
+        )
+    _check_quota(txn, domain, fields["quota"], 0)
+    row = {name: value for name, value in fields.items() if name != "domain"}
+    row |= {"domain_id": domain_id, "email": email, "generation": txn.generation}
+    txn.insert("mailbox", row | {"created": txn.now, "modified": txn.now})
+    domains.touch_member(txn, domain, email)
+    data = objects.one(txn.db, MAILBOX, email)
+    after = objects.shown(txn.db, MAILBOX, email)
+    txn.log("add", MAILBOX, email, fields["domain"], after=after)
+    return Result("Mailbox has been added", email, 201, data)
+
+
+def update(
+    txn: Txn,
+    email: str,
+    fields: Mapping[str, Any],
+    fixed: dict[str, Any],
+    if_match: str | None = None,
+) -> Result:
+    """Raise `NotFound`, `PreconditionFailed`, `Invalid`, `LimitExceeded`, `Forbidden`."""
+    domain_name = email.rpartition("@")[2]
+    txn.caller.writes(domain_name)
+    before = existing(txn, MAILBOX, email, if_match)
+    same(before, fixed)
+    changed = {k: v for k, v in fields.items() if k == "password_hash" or before[k] != v}
+    if "quota" in changed:
+        domain = domains.require(txn, domain_name)[1]
+        _check_quota(txn, domain, changed["quota"], before["quota"])
+    if changed:
+        _store(txn, email, changed)
+        after = objects.shown(txn.db, MAILBOX, email)
+        txn.log("update", MAILBOX, email, domain_name, before=before, after=after)
+    return Result("Mailbox has been updated", email, data=objects.one(txn.db, MAILBOX, email))
+
+
+def remove(txn: Txn, email: str, if_match: str | None = None) -> Result:
+    """Raise `NotFound`, `PreconditionFailed`."""
+    domain_name = email.rpartition("@")[2]
+    txn.caller.writes(domain_name)
+    before = existing(txn, MAILBOX, email, if_match)
+    domain = domains.require(txn, domain_name)[1]
+    txn.db.execute("DELETE FROM mailbox WHERE email = ?", (email,))
+    txn.kicks.add(email)
+    domains.touch_member(txn, domain, email)
+    txn.log("remove", MAILBOX, email, domain_name, before=before)
+    targets.drop(txn, email)
+    return Result("Mailbox has been removed", email)
+
+
+def free(txn: Txn, address: str) -> None:
+    """The address is no mailbox's and no alias's. Raise `Exists`."""
+    if txn.row("SELECT 1 FROM mailbox WHERE email = ?", address):
+        raise Exists("A mailbox has this address already; change it with PUT.")
+    if txn.row("SELECT 1 FROM alias WHERE address = ?", address):
+        raise Exists("An alias has this address already; remove it first or change it with PUT.")
+
+
+def _check_quota(txn: Txn, domain: Mapping[str, Any], quota: int, old: int) -> None:
+    if quota == 0 and not txn.caller.unrestricted:
+        raise Forbidden("A key limited to domains may not give an unlimited quota.")
+    if quota > domain["maxquota"]:
+        raise LimitExceeded.field("quota", f"must be at most {domain['maxquota']}, the maxquota")
+    left = domain["quota"] - domain["quota_used"] + old
+    if quota > left:
+        raise LimitExceeded.field("quota", f"must be at most {left}, what the domain has left")
+
+
+def _store(txn: Txn, email: str, changed: dict[str, Any]) -> None:
+    (id_,) = txn.row("SELECT id FROM mailbox WHERE email = ?", email)
+    row = {**changed, "modified": txn.now}
+    if IN_USERS & changed.keys():
+        row["generation"] = txn.generation
+    txn.update("mailbox", id_, row)
+    (txn.deep if SEEN_BY_OTHERS & changed.keys() else txn.names).add(email)
+    if ENDS_SESSIONS & changed.keys():
+        txn.kicks.add(email)
