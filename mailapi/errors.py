@@ -10,7 +10,7 @@
     │   ├── Unauthorized        no key, or none that is valid
     │   ├── Forbidden           the key does not cover this
     │   ├── NotFound            no such object or route
-    │   ├── MethodNotAllowed, NotAcceptable, TooLarge, UnsupportedMediaType
+    │   ├── MethodNotAllowed, NotAcceptable, TooSlow, TooLarge, UnsupportedMediaType
     │   ├── Exists              the name is taken
     │   ├── NotEmpty            the domain still has objects
     │   ├── PreconditionFailed  If-Match names another version
@@ -28,7 +28,8 @@
     ├── ConfigError             the configuration cannot be used
     ├── AlreadyRunning          another instance runs on this state directory
     ├── ShrunkenMap             publishing would drop most of a map's entries
-    └── StateError              the database is of a newer version, or damaged
+    ├── StateError              the database is of a newer version, or damaged
+    └── Unreachable             a command cannot reach the service
 
 `code` is stable: clients may depend on it. `msg` is one sentence that says what to do; it never
 holds a value that was refused, a secret or a file path.
@@ -122,6 +123,11 @@ class NotAcceptable(Refused):
     default = "The answer is application/json; accept it."
 
 
+class TooSlow(Refused):
+    code = "request_timeout"
+    default = "The request body took too long to arrive; send it again."
+
+
 class TooLarge(Refused):
     code = "too_large"
     default = "The request is too large; split it."
@@ -182,6 +188,7 @@ class NotLive(MailapiError):
 
 class PublishFailed(NotLive):
     code = "publish_failed"
+    default = "The files for the mail servers cannot be written; the log has the cause."
 
 
 class HookFailed(NotLive):
@@ -210,3 +217,8 @@ class ShrunkenMap(MailapiError):
 
 class StateError(MailapiError):
     code = "state"
+
+
+class Unreachable(MailapiError):
+    code = "unreachable"
+    default = "The service does not answer; start it, or check [server] and the log."
