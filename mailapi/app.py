@@ -1,0 +1,168 @@
+"""Wiring: the configuration becomes a running service, and a running service ends in order.
+
+    app = create(config)            # an aiohttp application; everything opens when it starts
+    await serve(config, force)      # until SIGTERM or SIGINT
+
+Starting takes the lock of the state directory, migrates the database, makes the files what it says
+and only then answers. Ending lets requests under way finish, then the writer, then the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+import structlog
+from aiohttp import web
+
+from . import schema
+from .api.auth import KeyRing
+from .api.context import CONTEXT, Context
+from .api.middleware import add_headers, outermost
+from .api.ratelimit import RateLimit
+from .api.routes import routes
+from .apply import Writer
+from .config import Config
+from .database import Connection, Reader
+from .errors import ConfigError, StateError
+from .files import InstanceLock
+from .hook import Hook
+from .live import Live
+from .metrics import Metrics
+from .passwords import Hasher
+from .publish import Publisher
+from .render import Renderer
+from .service import Changes
+from .userdb import Userdb
+
+LARGEST: Final = 8 * 1024 * 1024  # octets of a request's body
+GRACE: Final = 25.0  # seconds that requests under way have to finish
+_log = structlog.get_logger("mailapi")
+
+
+def create(config: Config, force: bool = False) -> web.Application:
+    """The application; `force` lets it drop most of a map's entries at the start."""
+    app = web.Application(middlewares=[outermost], client_max_size=LARGEST)
+    app.on_response_prepare.append(add_headers)
+    app.add_routes(routes())
+
+    async def running(app: web.Application) -> AsyncIterator[None]:
+        async with context(config, force) as parts:
+            app[CONTEXT] = parts
+            yield
+
+    app.cleanup_ctx.append(running)
+    return app
+
+
+@contextlib.asynccontextmanager
+async def context(config: Config, force: bool = False) -> AsyncIterator[Context]:
+    """All parts of the service, started; closed at the end.
+
+    Raise `AlreadyRunning`, `ConfigError`, `StateError`, `ShrunkenMap`.
+    """
+    path = database(config)
+    with InstanceLock(config.state.directory):
+        connection, reader = Connection(path), Reader(path)
+        hasher = Hasher(config.passwords.bcrypt_rounds)
+        writer, live = _writer(config, connection)
+        try:
+            await _open(connection, reader, path)
+            await writer.start(force)
+            yield _context(config, writer, reader, hasher)
+        finally:
+            await writer.close()
+            await live.close()
+            hasher.close()
+            await reader.close()
+            await connection.close()
+
+
+def database(config: Config) -> Path:
+    """Where the state is; its directory is made if it is missing. Raise `ConfigError`."""
+    try:
+        config.state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"[state] directory cannot be made: {error.strerror}.") from error
+    return config.state.directory / "mailapi.db"
+
+
+async def serve(config: Config, force: bool = False) -> None:
+    """Answer requests until SIGTERM or SIGINT."""
+    runner = web.AppRunner(
+        create(config, force), access_log=None, shutdown_timeout=GRACE, keepalive_timeout=30
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await runner.setup()
+        where = await _listen(runner, config)
+        _log.info("serving", where=where)
+        await stop.wait()
+        _log.info("stopping")
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, config: Config) -> str:
+    server = config.server
+    try:
+        if server.socket is not None:
+            await web.UnixSite(runner, str(server.socket)).start()
+            return str(server.socket)
+        await web.TCPSite(runner, server.host, server.port).start()
+    except OSError as error:
+        raise ConfigError(f"[server] cannot listen: {error.strerror}.") from error
+    return f"http://{server.host}:{runner.addresses[0][1]}/api/v1"
+
+
+async def _open(connection: Connection, reader: Reader, path: Path) -> None:
+    try:
+        await connection.open()
+        await connection.run(lambda db: schema.migrate(db, path))
+        await reader.open()
+    except sqlite3.Error as error:
+        raise StateError(
+            "The database cannot be opened: it is damaged, or not the service's user's; "
+            "restore a backup."
+        ) from error
+
+
+def _writer(config: Config, connection: Connection) -> tuple[Writer, Live]:
+    dovecot, postfix = config.dovecot, config.postfix
+    asks = dovecot.userdb_socket is not None and dovecot.look_interval > 0
+    userdb = Userdb(dovecot.userdb_socket) if dovecot.userdb_socket and asks else None
+    live = Live(userdb, dovecot.look_interval)
+    publisher = Publisher(postfix.directory, dovecot.directory, postfix.map_type)
+    hook = Hook(config.reload.command, config.reload.timeout)
+    return Writer(connection, publisher, Renderer(), hook, live, postfix.map_type), live
+
+
+def _context(config: Config, writer: Writer, reader: Reader, hasher: Hasher) -> Context:
+    limit, numbers = config.rate_limit, Metrics()
+    numbers.watch("generation", "The wished state", lambda: writer.rounds.generation)
+    numbers.watch("applied_generation", "Live", lambda: writer.rounds.applied_generation)
+    numbers.watch(
+        "failures_total", "Publishes and hooks that failed", lambda: writer.rounds.failures
+    )
+    numbers.watch("batches_total", "Transactions", lambda: writer.batches)
+    numbers.watch("jobs_total", "Requests in these", lambda: writer.jobs)
+    changes = Changes(
+        config.server.hostname, config.dovecot.mail_home, config.passwords.min_length, hasher
+    )
+    return Context(
+        writer,
+        reader,
+        changes,
+        KeyRing(reader),
+        RateLimit(limit.requests, limit.period, limit.auth_failures),
+        numbers,
+        config.server.trusted_proxies,
+    )

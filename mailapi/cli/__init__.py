@@ -1,0 +1,50 @@
+"""The command line: `mailapi COMMAND`.
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 not allowed, 6 cannot reach the
+service, 75 another instance runs on this state, 78 bad configuration (sysexits.h). Errors go to
+standard error and say how to mend them. A command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+import click
+
+from .. import __version__, errors
+from . import config, key, serve, service
+
+EXIT: dict[type[errors.MailapiError], int] = {
+    errors.NotFound: 3,
+    errors.Exists: 4,
+    errors.NotEmpty: 4,
+    errors.PreconditionFailed: 4,
+    errors.Unauthorized: 5,
+    errors.Forbidden: 5,
+    errors.Unreachable: 6,
+    errors.AlreadyRunning: 75,
+    errors.ConfigError: 78,
+}
+
+
+class Group(click.Group):
+    """Turns the exceptions of the service into messages and exit codes."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except errors.MailapiError as error:
+            click.echo(f"mailapi: {error.msg}", err=True)
+            ctx.exit(next((EXIT[kind] for kind in type(error).__mro__ if kind in EXIT), 1))
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mailapi")
+def main() -> None:
+    """A REST API for a plain single-host Postfix and Dovecot mail server."""
+
+
+main.add_command(serve.serve)
+main.add_command(service.status)
+main.add_command(service.apply)
+main.add_command(service.render)
+main.add_command(config.config)
+main.add_command(key.key)
