@@ -1,0 +1,32 @@
+"""The objects that integration tests make, live on the bed."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+from bed import Bed
+from world import ByHand
+
+
+@pytest.fixture(scope="session")
+def world(bed: Bed) -> Iterator[ByHand]:
+    world = ByHand(bed)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def refused() -> Callable[..., AbstractContextManager[None]]:
+    """`with refused(550, "User unknown"):` - the SMTP reply, and a part of its text."""
+
+    @contextmanager
+    def refused(code: int, text: str = "") -> Iterator[None]:
+        with pytest.raises(smtplib.SMTPResponseException) as caught:
+            yield
+        assert caught.value.smtp_code == code
+        assert text in str(caught.value.smtp_error)
+
+    return refused
