@@ -29,7 +29,7 @@ from . import batch, whole
 from .batch import Batch, Job, Outcome
 from .database import Connection
 from .entries import USERS
-from .errors import NotLive, PublishFailed, ShuttingDown, Unavailable
+from .errors import NotLive, PublishFailed, ShuttingDown, StateError, Unavailable
 from .hook import Hook
 from .kick import Kicker
 from .live import Live, Witness
@@ -82,7 +82,7 @@ class Writer:
         )
         self._map_type = map_type
         self._kicker = Kicker(connection, hook)
-        self.rounds = Rounds(hook, live, self._retry, self._is_live)
+        self.rounds = Rounds(hook, live, self._retry, self._kicker.wake)
         self._queue: asyncio.Queue[_Item | None] = asyncio.Queue()
         self._thread = ThreadPoolExecutor(1, "publish")
         self._task: asyncio.Task[None] | None = None
@@ -92,12 +92,20 @@ class Writer:
         self.batches = self.jobs = 0
 
     async def start(self, force: bool = False) -> None:
-        """Make the files what the database says. Raise `ShrunkenMap`, `sqlite3.Error`."""
-        generation, self._recorded = await self._db.run(_generations)
-        round_ = self.rounds.open(max(1, min(self._recorded + 1, generation)), generation)
-        wished = await self._db.run(lambda db: whole.whole(db, self._renderer))
+        """Make the files what the database says. Raise `ShrunkenMap`, `StateError`."""
+        try:
+            generation, self._recorded = await self._db.run(_generations)
+            wished = await self._db.run(lambda db: whole.whole(db, self._renderer))
+        except sqlite3.Error as error:
+            raise StateError(
+                "The database cannot be read: it is damaged; restore a backup."
+            ) from error
         if generation == self._recorded and not force:
             await self._in_thread(lambda: self._publisher.check(wished))
+        round_ = self.rounds.open(max(1, min(self._recorded + 1, generation)), generation)
+        if self._map_type == "texthash" and generation != self._recorded:
+            round_.reload = ("postfix",)  # the files may be right since before a crash
+        self._kicker.expect(generation)
         await self._publish(round_, lambda: self._publisher.load(wished), _newest(wished))
         self._task = asyncio.create_task(self._run())
 
@@ -132,16 +140,19 @@ class Writer:
 
     async def _run(self) -> None:
         while not (self._closing and self._queue.empty()):
-            try:
-                idle = IDLE if self._recorded != self._applied() else None
-                first = await asyncio.wait_for(self._queue.get(), idle)
-            except TimeoutError:
-                await self._record()
-                continue
-            items = [first]
-            while len(items) < MOST and not self._queue.empty():
-                items.append(self._queue.get_nowait())
-            await self._handle(items)
+            items = await self._next()
+            await (self._handle(items) if items else self._record())
+
+    async def _next(self) -> list[_Item | None]:
+        """All that wait; nothing, if nothing comes and the applied generation may be recorded."""
+        idle = IDLE if self._recorded != self.rounds.generation else None
+        try:
+            items = [await asyncio.wait_for(self._queue.get(), idle)]
+        except TimeoutError:
+            return []
+        while len(items) < MOST and not self._queue.empty():
+            items.append(self._queue.get_nowait())
+        return items
 
     async def _handle(self, items: list[_Item | None]) -> None:
         jobs = [item for item in items if item and item.job]
@@ -151,12 +162,13 @@ class Writer:
                 await self._write(jobs)
             if wholes or self._lost:
                 await self._publish_everything(wholes)
-            elif not jobs and self.rounds.failure:
+            elif None in items and self.rounds.missed:
                 round_ = self.rounds.open(self.rounds.generation + 1, self.rounds.generation)
                 await self._publish(round_, lambda: self._publisher.publish({}))
         except Exception as error:
             _log.exception("the writer failed")
             _fail([*jobs, *wholes], error)
+            self.rounds.retry_later()
 
     async def _write(self, items: list[_Item]) -> None:
         """One transaction for all; if it cannot be rendered, one for each, to find the culprit."""
@@ -165,7 +177,7 @@ class Writer:
         try:
             done = await self._db.run(lambda db: batch.run(db, jobs, self._renderer, applied, kick))
         except Exception as error:
-            if len(items) == 1 or isinstance(error, sqlite3.Error | Unavailable):
+            if len(items) == 1 or isinstance(error, sqlite3.OperationalError | Unavailable):
                 return _fail(items, error)
             for item in items:
                 await self._write([item])
@@ -178,7 +190,9 @@ class Writer:
         round_ = None
         if done.first <= done.last:
             self._recorded = applied
-            round_ = self.rounds.open(done.first, done.last, done.kicks)
+            round_ = self.rounds.open(done.first, done.last)
+            if done.kicks:
+                self._kicker.expect(done.last)
         for item, outcome in zip(items, done.outcomes, strict=True):
             self._answer(item, outcome, round_)
         if round_:
@@ -228,17 +242,19 @@ class Writer:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def _record(self) -> None:
+        """If that fails, the next start has more to look at, and nothing else is lost."""
         applied = self._applied()
-        await self._db.run(lambda db: db.execute("UPDATE state SET applied = ?", (applied,)))
-        self._recorded = applied
+        if applied == self._recorded:
+            return
+        try:
+            await self._db.run(lambda db: db.execute("UPDATE state SET applied = ?", (applied,)))
+            self._recorded = applied
+        except sqlite3.Error as error:
+            _log.warning("the applied generation is not recorded", cause=repr(error))
 
     def _retry(self) -> None:
         if not self._closing:
             self._queue.put_nowait(None)
-
-    def _is_live(self, round_: Round) -> None:
-        if round_.kicks:
-            self._kicker.wake(self.rounds.applied_generation)
 
 
 async def _all_live(rounds: list[Round]) -> NotLive | None:

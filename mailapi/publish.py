@@ -11,7 +11,8 @@ lines away it is the other way round.
 
 When the set of domains has changed, `smtpd_renew`, an empty map that every smtpd(8) has open, is
 replaced: an idle smtpd ends before its next session, because one of its maps was unlinked, and
-with it ends its memory of addresses that it refused for an unknown domain.
+with it ends its memory of addresses that it refused for an unknown domain. After a failure, and
+after a start, that is done in any case: who wrote the domains may not have come so far.
 
 All calls block; one at a time.
 """
@@ -33,6 +34,7 @@ Changed = dict[str, dict[bytes, bytes | None]]
 
 RENEW: Final = "smtpd_renew"
 FEW: Final = 10  # entries; a file that had no more may lose them all
+_DOMAINS: Final = {file.name for file in DOMAIN_FILES}
 
 
 class Publisher:
@@ -61,9 +63,7 @@ class Publisher:
         """Make `wished`, the text of every file, their content. Raise `PublishFailed`."""
         for name, data in wished.items():
             self._files[name].load(data)
-        self._make_directories()
-        if self._renew is not None:
-            self._renew.sync({})
+        self._behind = True
         return self._flush(FILES)
 
     def publish(self, edits: Mapping[str, Edits]) -> Changed:
@@ -89,12 +89,14 @@ class Publisher:
                 ) from error
 
     def _flush(self, order: Iterable[File]) -> Changed:
-        self._behind = True  # until all of it has worked
+        behind, self._behind = self._behind, True  # until all of it has worked
+        if behind:
+            self._make_directories()
         for file in order:
             lines = self._files[file.name].flush()
             if lines is not None:
                 self._changed.setdefault(file.name, {}).update(lines)
-        if self._renew is not None and self._changed.keys() & {file.name for file in DOMAIN_FILES}:
+        if self._renew is not None and (behind or self._changed.keys() & _DOMAINS):
             self._renew.renew()
         self._behind = False
         changed, self._changed = self._changed, {}

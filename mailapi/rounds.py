@@ -35,7 +35,6 @@ class Round:
 
     first: int
     last: int
-    kicks: bool = False
     reload: tuple[str, ...] = ()  # the servers to be reloaded
     witness: Witness | None = None  # a mailbox whose line is new in Dovecot's file
     done: asyncio.Future[NotLive | None] = field(default_factory=asyncio.Future)
@@ -50,20 +49,19 @@ class Round:
 
     def take_over(self, missed: Round) -> None:
         self.first, self.last = min(self.first, missed.first), max(self.last, missed.last)
-        self.kicks |= missed.kicks
         self.reload = tuple(dict.fromkeys((*self.reload, *missed.reload)))
         self.witness = self.witness or missed.witness
 
 
 class Rounds:
-    """`retry` is called when a failed round is due, `live` when a round is."""
+    """`retry` is called when a failed round is due, `live` with what is applied when one is."""
 
     def __init__(
         self,
         hook: Hook,
         dovecot: Live,
         retry: Callable[[], None],
-        live: Callable[[Round], None],
+        live: Callable[[int], None],
     ) -> None:
         self._hook, self._dovecot = hook, dovecot
         self._on_retry, self._on_live = retry, live
@@ -84,9 +82,14 @@ class Rounds:
         """Postfix and Dovecot act on everything up to this one."""
         return min([round_.first for round_ in self._open] + [self.generation + 1]) - 1
 
-    def open(self, first: int, last: int, kicks: bool = False) -> Round:
+    @property
+    def missed(self) -> bool:
+        """Something has to be published again."""
+        return bool(self._missed)
+
+    def open(self, first: int, last: int) -> Round:
         """The generations are committed."""
-        round_ = Round(first, last, kicks)
+        round_ = Round(first, last)
         self.generation = max(self.generation, last)
         self._open.append(round_)
         return round_
@@ -112,6 +115,10 @@ class Rounds:
         self._missed.append(round_)
         _log.error("not live", code=error.code, msg=error.msg, cause=repr(error.__cause__))
         _resolve(round_.done, error)
+        self.retry_later()
+
+    def retry_later(self) -> None:
+        """Call `retry` after a pause, once."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._pause, self._try_again)
             self._pause = min(self._pause * 2, PAUSES[1])
@@ -161,7 +168,7 @@ class Rounds:
         for generation, future in self._waiters:
             if generation <= applied and not future.done():
                 future.set_result(None)
-        self._on_live(round_)
+        self._on_live(applied)
 
     async def _reload(self, server: str) -> None:
         """One run of the hook serves all who asked before it began."""
