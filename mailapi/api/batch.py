@@ -82,7 +82,7 @@ async def _planned(request: web.Request, item: dict[str, Any]) -> Rule:
     except ValueError:
         raise NotFound from None
     key = parts[2] if len(parts) == 3 else ""
-    asked = service.Request(caller(request), key, item["body"], dict(url.query))
+    asked = service.Request(caller(request), key, item["body"], writes.once(url.query))
     return await request.app[CONTEXT].changes.plan(item["method"], parts[1], asked)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import web
@@ -41,7 +42,7 @@ def write(resource: str) -> Handler:
                 caller(request),
                 request.match_info.get("key", ""),
                 value,
-                dict(request.query),
+                once(request.query),
                 request.headers.get("If-Match"),
             ),
         )
@@ -49,6 +50,14 @@ def write(resource: str) -> Handler:
         return await _answer(request, committed)
 
     return handler
+
+
+def once(query: Mapping[str, str]) -> dict[str, str]:
+    """The parameters of a query. Raise `Invalid` if one is given twice: it has no one meaning."""
+    found = dict(query)
+    if len(found) != len(query):
+        raise Invalid.field("query", "must not give a parameter twice")
+    return found
 
 
 async def received(request: web.Request) -> bytes:
