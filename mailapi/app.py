@@ -21,6 +21,7 @@ import structlog
 from aiohttp import web
 
 from . import schema
+from .api import peer
 from .api.auth import KeyRing
 from .api.context import CONTEXT, Context
 from .api.middleware import add_headers, outermost
@@ -103,7 +104,7 @@ async def serve(config: Config, force: bool = False) -> None:
         loop.add_signal_handler(number, stop.set)
     try:
         await runner.setup()
-        where = await _listen(runner, config)
+        where = await listen(runner, config)
         _log.info("serving", where=where)
         await stop.wait()
         _log.info("stopping")
@@ -111,16 +112,22 @@ async def serve(config: Config, force: bool = False) -> None:
         await runner.cleanup()
 
 
-async def _listen(runner: web.AppRunner, config: Config) -> str:
+async def listen(runner: web.AppRunner, config: Config) -> str:
+    """Open the sockets of [server]; return where clients reach the API. Raise `ConfigError`."""
     server = config.server
     try:
         if server.socket is not None:
             await web.UnixSite(runner, str(server.socket)).start()
-            return str(server.socket)
-        await web.TCPSite(runner, server.host, server.port).start()
+            where = str(server.socket)
+        else:
+            await web.TCPSite(runner, server.host, server.port).start()
+            where = f"http://{server.host}:{runner.addresses[0][1]}/api/v1"
+        if server.admin_socket is not None:
+            await web.UnixSite(runner, str(server.admin_socket)).start()
+            peer.restrict(server.admin_socket)
     except OSError as error:
-        raise ConfigError(f"[server] cannot listen: {error.strerror}.") from error
-    return f"http://{server.host}:{runner.addresses[0][1]}/api/v1"
+        raise ConfigError(f"[server] cannot listen: {error.strerror or error}.") from error
+    return where
 
 
 async def _open(connection: Connection, reader: Reader, path: Path) -> None:
@@ -165,4 +172,5 @@ def _context(config: Config, writer: Writer, reader: Reader, hasher: Hasher) -> 
         RateLimit(limit.requests, limit.period, limit.auth_failures),
         numbers,
         config.server.trusted_proxies,
+        config.server.admin_socket,
     )

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 HOSTNAME = re.compile(rf"{LABEL}(\.{LABEL})*")
@@ -85,8 +85,15 @@ class Server(Section):
     host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$")] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
     socket: SocketPath = None
+    admin_socket: SocketPath = None
     hostname: Annotated[str, AfterValidator(_hostname)] = ""
     trusted_proxies: Networks = ()
+
+    @model_validator(mode="after")
+    def _sockets_differ(self) -> Server:
+        if self.socket is not None and self.socket == self.admin_socket:
+            raise ValueError("socket and admin_socket must differ: one needs a key, one does not")
+        return self
 
 
 class State(Section):

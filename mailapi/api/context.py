@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 
 from aiohttp import web
 
@@ -28,6 +29,7 @@ class Context:
     limit: RateLimit
     metrics: Metrics
     trusted_proxies: Sequence[IPv4Network | IPv6Network]
+    admin_socket: Path | None = None
 
 
 @dataclass

@@ -28,6 +28,7 @@ from ..errors import (
 from . import answers
 from .client import client_address
 from .context import CONTEXT, VISIT, Context, Visit
+from .peer import local_caller
 from .ratelimit import Window
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -84,7 +85,10 @@ async def _admitted(
     authorization = request.headers.get("Authorization")
     if authorization is not None or not is_open(handler):
         try:
-            visit.caller = await context.keys.caller(authorization, visit.address)
+            if authorization is None:
+                visit.caller = local_caller(request, context.admin_socket)
+            if visit.caller is None:
+                visit.caller = await context.keys.caller(authorization, visit.address)
         except MailapiError as error:
             refused = error
     visit.window = context.limit.hit(visit.caller.id if visit.caller else visit.address)
