@@ -2,8 +2,9 @@
 
 `load` makes a whole state the content of all files, `publish` applies edits to them. Both return
 what changed, by file: the lines, or nothing for a file that was written whole. A file whose bytes
-stay the same is not written. If one raises `PublishFailed`, what is missing on disk is remembered,
-and so is what had changed: the next call of either writes the one first and returns the other too.
+stay the same is not written. If one raises `PublishFailed`, nothing is taken for granted about the
+disk any more: the next call of either compares every file with what it should be, makes missing
+directories, and returns what had changed before the failure, too.
 
 The order is such that no moment exists in which a domain is accepted and its users are unknown:
 `FILES` in their order, with Dovecot's users first and the domains last. Where a change only takes
@@ -93,7 +94,7 @@ class Publisher:
         if behind:
             self._make_directories()
         for file in order:
-            lines = self._files[file.name].flush()
+            lines = self._files[file.name].flush(anew=behind)
             if lines is not None:
                 self._changed.setdefault(file.name, {}).update(lines)
         if self._renew is not None and (behind or self._changed.keys() & _DOMAINS):
@@ -104,7 +105,7 @@ class Publisher:
 
 
 class _Rendered:
-    """One file: its wished text, and which of its lines are not on disk yet."""
+    """One file: its wished text, and which of its lines may not be on disk yet."""
 
     def __init__(self, file: File, directory: Path, map_type: str) -> None:
         self._path = directory / file.name
@@ -112,8 +113,7 @@ class _Rendered:
         self._map = None if self._is_users or map_type != "lmdb" else LmdbMap(self._path)
         self.text = Text(file.separator)
         self._missing: dict[bytes, bytes | None] = {}
-        self._whole = True  # what is on disk is unknown
-        self._doubt = False  # something was written before a failure
+        self._doubt = False  # something may have been written before a failure
 
     def lines_on_disk(self) -> int:
         try:
@@ -124,30 +124,31 @@ class _Rendered:
     def load(self, data: bytes) -> None:
         self.text.data = data
         self._missing.clear()
-        self._whole = True
 
     def edit(self, edits: Edits) -> None:
         self._missing |= self.text.edit(edits)
 
-    def flush(self) -> dict[bytes, bytes | None] | None:
-        """Bring the disk to the wished text; the lines that were missing, None if nothing was."""
-        if not self._missing and not self._whole:
+    def flush(self, anew: bool) -> dict[bytes, bytes | None] | None:
+        """Bring the disk to the wished text; the lines that were missing, None if nothing was.
+
+        `anew`: whatever is on disk; otherwise it is what the last flush left there.
+        """
+        if not self._missing and not anew:
             return None
-        whole, doubt = self._whole, self._doubt
-        self._whole = self._doubt = True  # until all of it has worked
-        written = self._write_map(whole) | self._write_text(whole)
+        doubt, self._doubt = self._doubt, True  # until all of it has worked
+        written = self._write_map(anew) | self._write_text(anew)
         lines, self._missing = self._missing, {}
-        self._whole = self._doubt = False
+        self._doubt = False
         return lines if written or doubt else None
 
     def close(self) -> None:
         if self._map is not None:
             self._map.close()
 
-    def _write_map(self, whole: bool) -> bool:
+    def _write_map(self, anew: bool) -> bool:
         if self._map is None:
             return False
-        if whole:
+        if anew:
             return any(self._map.sync(dict(self.text.entries())))
         puts, gone = {}, []
         for key, line in self._missing.items():
@@ -158,8 +159,8 @@ class _Rendered:
         self._map.update(puts, gone)
         return True
 
-    def _write_text(self, whole: bool) -> bool:
-        if whole and self._on_disk() == self.text.data:
+    def _write_text(self, anew: bool) -> bool:
+        if anew and self._on_disk() == self.text.data:
             return False
         files.write(self._path, self.text.data, new_mtime=self._is_users)
         return True

@@ -7,7 +7,8 @@ test can prepare a state first.
     Fault("mailapi.batch:run", armed)                       killed before the call
     Fault("mailapi.files:stage", armed, when="after")       killed after it
     Fault("sql:COMMIT", armed)                              before that statement of the writer
-    Fault("os:rename", armed, errno=errno.EIO)              the call fails instead
+    Fault("os:rename", armed, errno=errno.EIO)              each call fails instead
+    Fault(limits={"mailapi.rounds:LATE": 0.5})              nothing but shorter limits of time
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import os
 import signal
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +28,24 @@ from typing import Any
 class Fault:
     """At the `nth` call of `where`, or each call with `errno`; `only`: of files so named."""
 
-    where: str
-    armed: Path
+    where: str = ""
+    armed: Path = Path("/nonexistent")
     when: str = "before"
     nth: int = 1
     errno: int = 0
     only: str = ""
     migrations: Path | None = None  # in place of the program's own
+    limits: dict[str, Any] = field(default_factory=dict)  # constants of modules
     calls: int = 0
 
     def install(self) -> None:
         if self.migrations is not None:
             importlib.import_module("mailapi.schema").MIGRATIONS = self.migrations
-        module, name = self.where.split(":", 1)
+        for constant, value in self.limits.items():
+            _replace(*constant.split(":"), lambda _, value=value: value)
+        module, _, name = self.where.partition(":")
+        if not module:
+            return
         if module == "sql":
             _trace(self._statement(name))
         elif self.when == "inside":

@@ -24,6 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import lmdb
 import mishap
 import oracle
@@ -153,10 +154,21 @@ class Service:
         assert status in (200, 201), (status, answer)
         return answer
 
+    def stored(self, method: str, path: str, body: Any = None, **headers: str) -> int:
+        """The generation of a change that is stored, live or not."""
+        status, answer = self.ask(method, path, body, **headers)
+        assert status in (200, 201, 202), (status, answer)
+        return int(answer["generation"])
+
     def hang_up(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def session(self) -> aiohttp.ClientSession:
+        """For many requests at a time: paths are relative, as `domains`."""
+        headers = {"Authorization": f"Bearer {self.key}"}
+        return aiohttp.ClientSession(f"{self.url}/", headers=headers)
 
     def socket(self) -> socket.socket:
         """A bare connection, for clients that behave badly."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -97,13 +96,6 @@ AT_START = {
     "before smtpd_renew": Fault(f"{MAPS}.renew", NOWHERE),
     "all written": Fault("mailapi.publish:Publisher.load", NOWHERE, "after"),
 }
-
-
-@pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    service = Service(tmp_path / "s")
-    yield service
-    service.close()
 
 
 def armed(fault: Fault, service: Service) -> Fault:
