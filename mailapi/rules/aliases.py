@@ -91,9 +91,14 @@ def _rename(txn: Txn, alias_id: int, old: str, new: str) -> None:
 
 
 def _retarget(txn: Txn, alias_id: int, address: str, before: str, goto: Any) -> bool:
-    """Whether the targets have changed; without new ones the old are checked for a new address."""
-    given = before.split(",") if goto is None else goto
-    checked = targets.check(txn, given, address)
+    """Whether the targets have changed.
+
+    Those that stay are not looked at again: a domain of ours may have come after them, and it must
+    still be possible to switch the alias off.
+    """
+    if goto is None or ",".join(goto) == before:
+        return False
+    checked = targets.check(txn, goto, address)
     if ",".join(checked) == before:
         return False
     targets.store(txn.db, alias_id, checked)
