@@ -178,7 +178,7 @@ class Api:
         assert answer.status == 200, answer.text
         return answer.json["data"]
 
-    async def raw(self, octets: bytes, seconds: float = 5, eof: bool = True) -> bytes:
+    async def raw(self, octets: bytes, seconds: float = 5, eof: bool = False) -> bytes:
         """What the server sends until it closes, or until `seconds` are over (TimeoutError)."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:

@@ -23,7 +23,7 @@ Start = Callable[..., Awaitable[Api]]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if "still" in getattr(item, "fixturenames", ()):
+        if "shared" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
 
 
@@ -31,7 +31,11 @@ def _configured(
     directory: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object]
 ) -> tuple[config.Config, str]:
     """The configuration, and a new admin key."""
-    settings = {"passwords__bcrypt_rounds": 4, "rate_limit__requests": 0} | settings
+    settings = {
+        "passwords__bcrypt_rounds": 4,
+        "rate_limit__requests": 0,
+        "rate_limit__auth_failures": 0,
+    } | settings
     for name, value in settings.items():
         monkeypatch.setenv(f"MAILAPI_{name.upper()}", str(value))
     wished = config.dev(directory)
@@ -77,7 +81,8 @@ async def fill(api: Api) -> Api:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def _shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    """The module's service, filled; tests may add keys, nothing else."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         wished, key = _configured(tmp_path_factory.mktemp("still"), monkeypatch, {})
     async with TestClient(TestServer(app.create(wished))) as client:
@@ -85,11 +90,11 @@ async def _shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api
 
 
 @pytest.fixture
-def still(_shared: Api) -> Iterator[Api]:
+def still(shared: Api) -> Iterator[Api]:
     """The module's service, filled; no request of the test may change anything."""
-    before = _shared.everything()
-    yield _shared
-    assert _shared.everything() == before
+    before = shared.everything()
+    yield shared
+    assert shared.everything() == before
 
 
 @pytest.fixture
