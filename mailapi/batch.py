@@ -18,11 +18,12 @@ from typing import Final
 from . import graph
 from .caller import Caller
 from .entries import DOMAIN_FILES, FILES, File, entries
-from .errors import DiskFull, IdempotencyMismatch
+from .errors import Busy, DiskFull, IdempotencyMismatch
 from .render import Renderer
 from .txn import Result, Rule, Txn
 
 DAY: Final = 86_400  # seconds that an Idempotency-Key is kept
+_LOCKED: Final = "Another program keeps the database locked; end it, or try again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Batch:
 def run(
     db: sqlite3.Connection, jobs: Sequence[Job], renderer: Renderer, applied: int, kick: bool
 ) -> Batch:
-    """Raise `DiskFull`, `Unrenderable`, `sqlite3.Error`; nothing is stored then.
+    """Raise `DiskFull`, `Busy`, `Unrenderable`, `sqlite3.Error`; nothing is stored then.
 
     `applied` is the generation known to be live; `kick`: remember whose sessions have to end.
     """
@@ -85,8 +86,11 @@ def run(
     except BaseException as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more of the same
+        if code == sqlite3.SQLITE_FULL:
             raise DiskFull from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise Busy(_LOCKED, retry_after=1) from error
         raise
     return batch
 

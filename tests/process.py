@@ -105,9 +105,13 @@ class Service:
         self._process.kill()
         self.ended()
 
+    def terminate(self) -> None:
+        """SIGTERM; nothing is waited for."""
+        self._process.terminate()
+
     def stop(self, timeout: float = 30) -> int:
         """SIGTERM; the exit code."""
-        self._process.terminate()
+        self.terminate()
         return self.ended(timeout)
 
     def ended(self, timeout: float = 15) -> int:
@@ -170,10 +174,13 @@ class Service:
         headers = {"Authorization": f"Bearer {self.key}"}
         return aiohttp.ClientSession(f"{self.url}/", headers=headers)
 
+    def socket_address(self) -> tuple[str, int]:
+        host, port = self.url.removeprefix("http://").split("/")[0].rsplit(":", 1)
+        return host, int(port)
+
     def socket(self) -> socket.socket:
         """A bare connection, for clients that behave badly."""
-        host, port = self.url.removeprefix("http://").split("/")[0].rsplit(":", 1)
-        return socket.create_connection((host, int(port)), 10)
+        return socket.create_connection(self.socket_address(), 10)
 
     def ready(self) -> bool:
         return self.ask("GET", "/readyz")[0] == 200

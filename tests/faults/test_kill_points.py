@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import mishap
+import oracle
 import pytest
 import restapi
 from mishap import Fault
-from process import Service
+from process import Service, lmdb_entries
 
 from mailapi import database, schema
 
@@ -139,6 +140,11 @@ def change(service: Service) -> None:
     with pytest.raises((OSError, http.client.HTTPException)):
         service.ask("POST", "/batch", batch)
     assert service.ended() == -9
+    accepted = lmdb_entries(service.postfix / "virtual_mailbox_domains") or {}
+    known = lmdb_entries(service.postfix / "virtual_mailbox_maps") or {}
+    if "new.example" in accepted:  # then nobody is told that its users are unknown
+        assert "eve@new.example" in known
+        assert "eve@new.example" in oracle.parse_users((service.dovecot / "users").read_bytes())
 
 
 def recovers(service: Service, expected: dict[str, list[str]]) -> None:
