@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__, errors
-from . import config, key, serve, service
+from . import config, key, nouns, objects, serve, service
 
 EXIT: dict[type[errors.MailapiError], int] = {
     errors.NotFound: 3,
@@ -33,6 +33,8 @@ class Group(click.Group):
             return super().invoke(ctx)
         except errors.MailapiError as error:
             click.echo(f"mailapi: {error.msg}", err=True)
+            for item in error.fields[1:]:
+                click.echo(f"mailapi: {item.field}: {item.msg}", err=True)
             ctx.exit(next((EXIT[kind] for kind in type(error).__mro__ if kind in EXIT), 1))
 
 
@@ -48,3 +50,5 @@ main.add_command(service.apply)
 main.add_command(service.render)
 main.add_command(config.config)
 main.add_command(key.key)
+for noun in (objects.DOMAIN, objects.MAILBOX, objects.ALIAS, objects.CHANGES):
+    main.add_command(nouns.group(noun))

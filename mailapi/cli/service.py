@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from . import options
 
+if TYPE_CHECKING:
+    from ..client import Service
+
 
 @click.command()
-@options.config_options
+@options.service_options
 @options.output_option
-def status(path: Path | None, dev: str | None, output: str) -> None:
+def status(service: Service, output: str) -> None:
     """Whether what the service knows is live; exit code 1 if it is not."""
     from .. import client
 
-    found = client.request(options.load(path, dev), "GET", "/status", options.api_key(dev))
+    found = client.request(service, "GET", "/status")
     problem = found.pop("problem", None)
     options.show([found | ({"problem": problem["msg"]} if problem else {})], output)
     if not found["applied"]:
@@ -24,12 +28,12 @@ def status(path: Path | None, dev: str | None, output: str) -> None:
 
 
 @click.command()
-@options.config_options
-def apply(path: Path | None, dev: str | None) -> None:
+@options.service_options
+def apply(service: Service) -> None:
     """Render, publish and reload everything again."""
     from .. import client
 
-    found = client.request(options.load(path, dev), "POST", "/apply", options.api_key(dev), {})
+    found = client.request(service, "POST", "/apply", {})
     click.echo(f"{found['msg']} (generation {found['generation']}).")
     if not found["applied"]:
         click.echo(f"mailapi: {found.get('detail', '')}", err=True)
