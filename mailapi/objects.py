@@ -122,8 +122,9 @@ class Query:
             terms.append("active = ?")
             values.append(int(self.active))
         if self.q is not None:
-            terms.append("(" + " OR ".join(f"{c} LIKE ? ESCAPE '\\'" for c in kind.search) + ")")
-            values += [_like(self.q)] * len(kind.search)
+            found = (f"instr(lower({column}), lower(?))" for column in kind.search)
+            terms.append("(" + " OR ".join(found) + ")")
+            values += [self.q] * len(kind.search)
         if self.only is not None:
             inside = "domain IN (SELECT value FROM json_each(?))"
             if kind is not DOMAIN:
@@ -131,11 +132,6 @@ class Query:
             terms.append(inside)
             values.append(json.dumps(self.only))
         return " AND ".join(terms), values
-
-
-def _like(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return f"%{escaped}%"
 
 
 def count(db: sqlite3.Connection, kind: Kind, query: Query) -> int:
