@@ -107,10 +107,15 @@ def drop(txn: Txn, address: str) -> None:
 
 
 def drop_domain(txn: Txn, domain: str) -> None:
-    """The domain goes: take its addresses out of the aliases of other domains."""
+    """The domain's members go: take them out of the aliases of other domains.
+
+    Targets that nobody there takes stay: with the domain gone they are other hosts' again.
+    """
     rows = txn.db.execute(
         "SELECT t.alias_id, t.position FROM alias_target t JOIN alias a ON a.id = t.alias_id "
-        "WHERE t.domain = ?1 AND substr(a.address, instr(a.address, '@') + 1) <> ?1",
+        "WHERE t.domain = ?1 AND substr(a.address, instr(a.address, '@') + 1) <> ?1 AND "
+        "(EXISTS (SELECT 1 FROM mailbox m WHERE m.email IN (lower(t.address), t.base)) OR "
+        "EXISTS (SELECT 1 FROM alias b WHERE b.address IN (lower(t.address), t.base)))",
         (domain,),
     ).fetchall()
     _take_out(txn, rows)
