@@ -72,7 +72,8 @@ class Changes:
             raise MethodNotAllowed
         if request.caller.scope == "read":
             raise Forbidden("This API key may only read; use one of scope write.")
-        if unknown := set(request.query) - ({"cascade"} if method == "DELETE" else set()):
+        takes = {"cascade"} if (method, resource) == ("DELETE", "domains") else set[str]()
+        if unknown := set(request.query) - takes:
             known = next(iter(unknown)) if unknown <= {"cascade"} else "query"
             raise Invalid.field(known, "is not a parameter of this request; leave it out")
         return await plan(request)

@@ -8,11 +8,12 @@ they were not stored (424, RFC 4918), and the status of the whole is the refused
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import parse_qsl, unquote
 
 from aiohttp import web
-from yarl import URL
 
 from .. import service
 from ..apply import Committed
@@ -24,7 +25,7 @@ from .context import CONTEXT, caller
 
 MOST: Final = 1000
 MOST_PASSWORDS: Final = 100  # each takes a quarter of a second of a core
-RESOURCES: Final = ("domains", "mailboxes", "aliases")
+_PATH: Final = re.compile(r"/(domains|mailboxes|aliases)(?:/([^/?#]+))?(?:\?([^?#]*))?")
 _NOT_STORED: Final = {
     "status": 424,
     "type": "error",
@@ -74,16 +75,16 @@ def _item(index: int, value: object) -> dict[str, Any]:
 
 async def _planned(request: web.Request, item: dict[str, Any]) -> Rule:
     """The rule of an item; its path is `/resource` or `/resource/name`, with or without a query."""
+    found = _PATH.fullmatch(item["path"]) if item["path"].isprintable() else None
+    if found is None:
+        raise NotFound
     try:
-        url = URL(item["path"])
-        parts = url.path.split("/")
-        if url.is_absolute() or not 2 <= len(parts) <= 3 or parts[0] or parts[1] not in RESOURCES:
-            raise NotFound
+        key = unquote(found[2] or "", errors="strict")
     except ValueError:
         raise NotFound from None
-    key = parts[2] if len(parts) == 3 else ""
-    asked = service.Request(caller(request), key, item["body"], writes.once(url.query))
-    return await request.app[CONTEXT].changes.plan(item["method"], parts[1], asked)
+    query = writes.once(parse_qsl(found[3] or "", keep_blank_values=True))
+    asked = service.Request(caller(request), key, item["body"], query)
+    return await request.app[CONTEXT].changes.plan(item["method"], found[1], asked)
 
 
 def _answer(committed: Committed, applied: bool, problem: NotLive | None) -> web.Response:

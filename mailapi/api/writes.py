@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Final
 
 from aiohttp import web
@@ -42,7 +42,7 @@ def write(resource: str) -> Handler:
                 caller(request),
                 request.match_info.get("key", ""),
                 value,
-                once(request.query),
+                once(request.query.items()),
                 request.headers.get("If-Match"),
             ),
         )
@@ -52,12 +52,12 @@ def write(resource: str) -> Handler:
     return handler
 
 
-def once(query: Mapping[str, str]) -> dict[str, str]:
+def once(query: Iterable[tuple[str, str]]) -> dict[str, str]:
     """The parameters of a query. Raise `Invalid` if one is given twice: it has no one meaning."""
-    found = dict(query)
-    if len(found) != len(query):
+    given = list(query)
+    if len(dict(given)) != len(given):
         raise Invalid.field("query", "must not give a parameter twice")
-    return found
+    return dict(given)
 
 
 async def received(request: web.Request) -> bytes:
