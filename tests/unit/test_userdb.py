@@ -183,6 +183,15 @@ async def test_a_broken_connection_is_tried_once_more(path: Path) -> None:
         assert len(received) == 4
 
 
+async def test_a_socket_that_is_away_for_a_moment(path: Path) -> None:
+    """Dovecot makes its sockets anew when it is reloaded; that is no failure."""
+    question = asyncio.create_task(Userdb(path).ask(ANN))
+    await asyncio.sleep(0.01)
+    assert not question.done()
+    async with listener(path, says(HELLO + b"NOTFOUND\t1\n")):
+        assert await question is None
+
+
 async def test_no_socket(path: Path) -> None:
     """No socket, and one that nobody listens on, both say: start Dovecot."""
     assert "start Dovecot" in await failure(path)
