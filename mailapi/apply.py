@@ -120,6 +120,11 @@ class Writer:
         """Render, publish and reload everything again."""
         return await self._put(_Item(None))
 
+    @property
+    def alive(self) -> bool:
+        """Started, and its task has not ended."""
+        return self._task is not None and not self._task.done()
+
     async def close(self) -> None:
         """Finish what waits; refuse what comes."""
         self._closing = True
@@ -231,6 +236,7 @@ class Writer:
             return self.rounds.failed(round_, PublishFailed(PublishFailed.default))
         if self._map_type == "texthash" and changed.keys() - {USERS.name}:
             round_.reload = tuple(dict.fromkeys(("postfix", *round_.reload)))
+        round_.look = witness is not None or USERS.name in changed
         round_.witness = witness or _witness(changed.get(USERS.name, {}), round_.last)
         return self.rounds.published(round_)
 
@@ -288,4 +294,5 @@ def _witness(users: Mapping[bytes, bytes | None], generation: int) -> Witness | 
 def _newest(wished: Mapping[str, bytes]) -> Witness | None:
     """The mailbox whose line is the newest in Dovecot's file."""
     found = max(_USER.findall(wished[USERS.name]), key=lambda user: int(user[1]), default=None)
-    return Witness(found[0].decode(), int(found[1]), present=True) if found else None
+    name = found[0].decode().replace("\\", "") if found else ""
+    return Witness(name, int(found[1]), present=True) if found else None

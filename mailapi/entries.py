@@ -38,6 +38,10 @@ class File:
     name: str
     separator: bytes = b" "
 
+    def key(self, name: str) -> bytes:
+        """The key as it stands in the file: Dovecot looks for `'` behind a backslash."""
+        return (name.replace("'", "\\'") if self.server == "dovecot" else name).encode()
+
 
 USERS = File("dovecot", "users", b":")
 VIRTUAL_MAILBOX_DOMAINS = File("postfix", "virtual_mailbox_domains")

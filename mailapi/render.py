@@ -52,7 +52,7 @@ class Renderer:
         except TemplateError as error:
             raise Unrenderable(f"The template of {file.name} failed.") from error
         lines = text.encode("ascii").splitlines(keepends=True)
-        keys = [row[0].encode() + file.separator for row in rows]
+        keys = [file.key(row[0]) + file.separator for row in rows]
         if len(lines) != len(rows) or not all(map(bytes.startswith, lines, keys)):
             raise Unrenderable(f"The template of {file.name} does not make one line of each row.")
         return lines

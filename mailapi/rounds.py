@@ -36,7 +36,8 @@ class Round:
     first: int
     last: int
     reload: tuple[str, ...] = ()  # the servers to be reloaded
-    witness: Witness | None = None  # a mailbox whose line is new in Dovecot's file
+    look: bool = False  # Dovecot's file has changed
+    witness: Witness | None = None  # a mailbox whose line is new in it
     done: asyncio.Future[NotLive | None] = field(default_factory=asyncio.Future)
 
     async def wait(self) -> NotLive | None:
@@ -50,6 +51,7 @@ class Round:
     def take_over(self, missed: Round) -> None:
         self.first, self.last = min(self.first, missed.first), max(self.last, missed.last)
         self.reload = tuple(dict.fromkeys((*self.reload, *missed.reload)))
+        self.look |= missed.look
         self.witness = self.witness or missed.witness
 
 
@@ -143,11 +145,12 @@ class Rounds:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _go_live(self, round_: Round) -> None:
+        work = [self._dovecot.seen(round_.witness)] if round_.look else []
+        work += [self._reload(server) for server in round_.reload]
         try:
-            for server in round_.reload:
-                await self._reload(server)
-            if round_.witness is not None:
-                await self._dovecot.seen(round_.witness)
+            for ended in await asyncio.gather(*work, return_exceptions=True):
+                if isinstance(ended, BaseException):
+                    raise ended
         except NotLive as error:
             self.failed(round_, error)
         except Exception:

@@ -12,8 +12,11 @@ from collections.abc import Iterator, Mapping
 
 
 def sort_key(key: bytes) -> tuple[bytes, bytes]:
-    """Domain, then key: `ann@example.com`, `@example.com` and `example.com` stand together."""
-    return key.rpartition(b"@")[2], key
+    """Domain, then key: `ann@example.com`, `@example.com` and `example.com` stand together.
+
+    Backslashes do not count: a key is found and sorted alike with and without them.
+    """
+    return key.rpartition(b"@")[2], key.replace(b"\\", b"")
 
 
 class Text:

@@ -312,6 +312,8 @@ def parse_users(data: bytes) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for line in lines_of(USERS, data):
         name, password, *empty, extra = line.split(":", 7)
+        assert name.count("'") == name.count("\\'"), f"users: Dovecot would not find {name}"
+        name = name.replace("\\'", "'")
         assert empty == [""] * 5, f"users: {name} has a field that should be empty"
         assert name not in found, f"users: {name} stands twice"
         fields = dict(field.split("=", 1) for field in extra.split(" "))

@@ -76,3 +76,11 @@ def test_submission_wants_a_log_in(bed: Bed, world: ByHand, refused):
             bed.send(
                 STRANGER, ann, port=bed.layout.submission_port, starttls=True, own_host=own_host
             )
+
+
+def test_apostrophe(bed: Bed, world: ByHand):
+    """O'Neil logs in and gets his mail: Dovecot looks for the apostrophe behind a backslash."""
+    email = world.mailbox(f"o'neil@{world.domain()}", password="the right one")
+    assert bed.logs_in(email, "the right one")
+    bed.send("someone@elsewhere.example", email, subject="for o'neil")
+    assert bed.messages(email, "the right one", "for o'neil")
