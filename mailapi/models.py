@@ -38,6 +38,7 @@ from .fields import (
     Size,
 )
 
+MOST_FIELDS: Final = 100  # in a body, and in the errors of one
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
 _WORDS: Final = {  # pydantic's words -> ours
     r"^Value error, ": "",
@@ -198,6 +199,10 @@ class Change(Model):
 
 def parse(model: type[Model], value: object) -> dict[str, Any]:
     """The fields of a body: for an `Update` those given, else all. Raise `Invalid`."""
+    if isinstance(value, dict) and len(value) > MOST_FIELDS:
+        raise Invalid(
+            f"The request body has more than {MOST_FIELDS} fields; no object has so many."
+        )
     try:
         found = model.model_validate(value)
     except ValidationError as error:
@@ -212,7 +217,8 @@ def _invalid(known: Mapping[str, Any], error: ValidationError) -> Invalid:
     if fields[0][0] == "":
         return Invalid("The request body must be a JSON object with the fields of the object.")
     first, msg = fields[0]
-    return Invalid(f"{first}: {msg}", fields=[FieldError(*field) for field in fields])
+    told = [FieldError(*field) for field in fields[:MOST_FIELDS]]
+    return Invalid(f"{first}: {msg}", fields=told)
 
 
 def _field(loc: tuple[int | str, ...]) -> str:

@@ -178,15 +178,19 @@ class Api:
         assert answer.status == 200, answer.text
         return answer.json["data"]
 
-    async def raw(self, octets: bytes, seconds: float = 5, eof: bool = False) -> bytes:
-        """What the server sends until it closes, or until `seconds` are over (TimeoutError)."""
+    async def raw(self, *octets: bytes, until: bytes = b"", seconds: float = 10) -> bytes:
+        """What the server sends until it closes, or has sent `until`; or TimeoutError.
+
+        The parts are sent one by one, each in packets of its own.
+        """
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            writer.write(octets)
-            if eof:
-                writer.write_eof()
+            for part in octets:
+                writer.write(part)
+                await writer.drain()
+                await asyncio.sleep(0)
             async with asyncio.timeout(seconds):
-                return await reader.read()
+                return await (reader.readuntil(until) if until else reader.read())
         finally:
             writer.close()
             with contextlib.suppress(OSError):

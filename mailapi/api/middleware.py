@@ -72,9 +72,11 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 async def add_headers(request: web.Request, response: web.StreamResponse) -> None:
-    """For `on_response_prepare`: a stream is under way before the middleware sees it."""
-    if visit := request.get(VISIT):
-        _head(response, visit)
+    """For `on_response_prepare`: a stream is under way before the middleware sees it.
+
+    A refused `Expect` is answered before, too, without a visit.
+    """
+    _head(response, request.get(VISIT) or Visit(secrets.token_hex(8), ""))
 
 
 async def _admitted(
@@ -115,7 +117,7 @@ def _count_failure(
 
 
 def _check_accept(request: web.Request) -> None:
-    accept = request.headers.get("Accept", "")
+    accept = ",".join(request.headers.getall("Accept", [])).lower()
     if accept and not any(kind in accept for kind in ACCEPTED):
         raise NotAcceptable
 

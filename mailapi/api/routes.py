@@ -6,7 +6,7 @@ from typing import Final
 
 from aiohttp import web
 
-from . import batch, reads, status
+from . import batch, protocol, reads, status
 from .openapi import openapi
 from .writes import write
 
@@ -15,7 +15,8 @@ RESOURCES: Final = ("domains", "mailboxes", "aliases")
 
 
 def routes() -> list[web.RouteDef]:
-    """All of them."""
+    """All of them; also what answers requests that match none because they are no HTTP."""
+    protocol.install()
     table = [
         web.get(f"{BASE}/changes", reads.many("changes")),
         web.get(f"{BASE}/status", status.status),

@@ -19,7 +19,7 @@ from yarl import URL
 from .. import service
 from ..apply import Committed
 from ..batch import Idempotency, Job
-from ..errors import Invalid, NotLive, TooSlow
+from ..errors import Invalid, Malformed, NotLive, TooSlow
 from ..txn import Rule, etag
 from . import answers, body
 from .context import CONTEXT, VISIT, caller
@@ -61,12 +61,14 @@ def once(query: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 async def received(request: web.Request) -> bytes:
-    """The body. Raise `TooSlow`."""
+    """The body. Raise `TooSlow`, or `Malformed` where its chunks or its compression are broken."""
     try:
         async with asyncio.timeout(BODY_LIMIT):
             return await request.read()
     except TimeoutError:
         raise TooSlow from None
+    except web.RequestPayloadError:
+        raise Malformed("The request body ends early, or is not coded as its head says.") from None
 
 
 async def submit(
