@@ -58,12 +58,12 @@ def test_clients_that_leave_before_the_answer(service: Service, at_once: bool) -
     A reset may overtake the request in the kernel, and then there was none.
     """
     prepare(service)
-    for number in range(30):
+    for number in range(60):
         client = service.socket()
         client.sendall(request(service, restapi.mailbox(f"m{number}@example.com")))
-        time.sleep(0.001 + number % 5 / 1000)  # at any point of its way
+        time.sleep(number % 20 / 5000)  # at any point of its way
         leave(client, at_once)
-    wanted = {f"m{number}@example.com" for number in range(30)}
+    wanted = {f"m{number}@example.com" for number in range(60)}
     poll(lambda: at_once or wanted == names(service), what="all changes are there")
     service.must("POST", "/mailboxes", restapi.mailbox("after@example.com"))
     service.agrees(2)

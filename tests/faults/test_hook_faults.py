@@ -8,6 +8,7 @@ and what Dovecot's file said of the mailbox whose sessions it ends.
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.client
 import json
 import sqlite3
@@ -155,6 +156,22 @@ async def test_the_hook_never_runs_once_per_change(hooked: Service) -> None:
     one_at_a_time(hooked)
 
 
+async def test_one_run_of_the_hook_serves_all_that_were_published_before(hooked: Service) -> None:
+    """However many batches come while it runs, its next run is for all of them."""
+    prepare(hooked)
+    (hooked.root / "slow").touch()
+    before = len(lines(hooked, "begin"))
+    for number in range(20):  # each in a batch of its own
+        status, answer = add(hooked, f"m{number}", Prefer="respond-async")
+        assert status == 202
+    async with hooked.session() as session:
+        path = f"status?generation={answer['generation']}&wait=20"
+        async with session.get(path) as shown:
+            assert (await shown.json())["applied"]
+    assert len(lines(hooked, "begin")) - before <= 4
+    assert all(loaded(hooked, f"m{number}") for number in range(20))
+
+
 async def creator(service: Service, session: aiohttp.ClientSession, number: int) -> None:
     for count in range(12):
         name = f"m{number}-{count}"
@@ -203,6 +220,19 @@ def kicked(service: Service, local_part: str = "ann", left: int = 0) -> None:
     """The hook has ended these sessions; `left` others wait."""
     poll(lambda: lines(service, f"end kick {local_part}@"), what=f"a kick of {local_part}")
     poll(lambda: waiting(service) == left, what=f"{left} kicks wait")
+
+
+def test_no_session_ends_before_the_change_is_live(hooked: Service) -> None:
+    """Who is thrown out while the old password is still good would just come back."""
+    armed = hooked.root / "armed"
+    prepare(hooked, Fault("os:rename", armed, errno=errno.EIO))
+    armed.touch()
+    new_password(hooked, "ann", "111")
+    poll(lambda: hooked.said().count("not live") > 1, what="it is tried twice")
+    assert lines(hooked, "begin kick") == []
+    armed.unlink()
+    kicked(hooked)
+    assert [line[-3:] for line in lines(hooked, "line")] == ["111"]
 
 
 def test_sessions_end_after_the_change_is_live(hooked: Service) -> None:
