@@ -62,7 +62,10 @@ class Snapshot:
     domains: dict[str, Domain]
     mailboxes: dict[str, Mailbox]
     aliases: dict[str, Alias]
-    # What was worked out already, by alias.
+    # What was worked out already: by target, and by alias.
+    _found: dict[str, Mailbox | Alias | object | None] = field(
+        default_factory=dict, init=False, repr=False
+    )
     _below: dict[str, set[str]] = field(default_factory=dict, init=False, repr=False)
     _live: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     _reached: dict[str, tuple[Mailbox, ...]] = field(default_factory=dict, init=False, repr=False)
@@ -72,6 +75,11 @@ class Snapshot:
 
         `FOREIGN` for a domain that is not ours, None where nothing takes it.
         """
+        if target not in self._found:
+            self._found[target] = self._find(target)
+        return self._found[target]
+
+    def _find(self, target: str) -> Mailbox | Alias | object | None:
         domain = split(target)[1]
         if domain not in self.domains:
             return FOREIGN
@@ -88,9 +96,13 @@ class Snapshot:
         return found.active and self.domains[found.domain].active
 
     def behind(self, name: str) -> tuple[str, ...]:
-        """Where Postfix looks on if it finds no row of `name`: without its +tag, the catch-all."""
+        """Where Postfix looks on if it finds no row of `name`: without its +tag, the catch-all.
+
+        Only those that are there.
+        """
         catch_all = f"@{split(name)[1]}"
-        return tuple(other for other in dict.fromkeys((base(name), catch_all)) if other != name)
+        others = (base(name), catch_all) if "+" in name else (catch_all,)
+        return tuple(other for other in others if other != name and self._at(other))
 
     def live(self, target: str) -> bool:
         """Would mail to `target` be accepted and get somewhere?"""

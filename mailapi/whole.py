@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 from . import graph
-from .entries import FILES, File, entries
+from .entries import DOMAIN_FILES, FILES, File, entries
 from .render import Renderer
 
 CHUNK = 1000  # names
@@ -30,7 +30,10 @@ def edits(
 ) -> dict[str, dict[bytes, bytes | None]]:
     """For each file, what `Text.edit` takes: the line of each name, None where it has none."""
     keys = [name.encode() for name in names]
-    found: dict[str, dict[bytes, bytes | None]] = {file.name: dict.fromkeys(keys) for file in FILES}
+    domains = [key for key in keys if b"@" not in key]
+    found: dict[str, dict[bytes, bytes | None]] = {
+        file.name: dict.fromkeys(domains if file in DOMAIN_FILES else keys) for file in FILES
+    }
     for file, present, lines in _rendered(db, renderer, names):
         found[file.name].update(zip(present, lines, strict=True))
     return found

@@ -220,14 +220,17 @@ def test_tls_out_is_of_those_who_may_send() -> None:
         ("ann@a.example", ("@a.example",)),
         ("ann+x@a.example", ("ann@a.example", "@a.example")),
         ("+x@a.example", ("@a.example",)),
+        ("bob+x@a.example", ("@a.example",)),
         ("@a.example", ()),
+        ("ann@mx.example", ()),
     ],
 )
 def test_behind_an_address_come_its_base_and_the_catch_all(
     name: str, expected: tuple[str, ...]
 ) -> None:
-    """In the order of Postfix's lookups, without the address itself."""
-    assert snapshot().behind(name) == expected
+    """In the order of Postfix's lookups, if they are there, without the address itself."""
+    state = snapshot(box("ann@a.example"), alias("@a.example", "x@b.example"))
+    assert state.behind(name) == expected
 
 
 def test_a_hundred_levels_are_no_trouble() -> None:
