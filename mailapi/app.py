@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from . import schema
+from . import notify, schema
 from .api import peer
 from .api.auth import KeyRing
 from .api.context import CONTEXT, Context
@@ -33,6 +33,7 @@ from .database import Connection, Reader
 from .errors import ConfigError, StateError
 from .files import InstanceLock
 from .hook import Hook
+from .hooksocket import SocketHook
 from .live import Live
 from .metrics import Metrics
 from .passwords import Hasher
@@ -106,7 +107,8 @@ async def serve(config: Config, force: bool = False) -> None:
         await runner.setup()
         where = await listen(runner, config)
         _log.info("serving", where=where)
-        await stop.wait()
+        async with notify.ready(lambda: runner.app[CONTEXT].writer.alive):
+            await stop.wait()
         _log.info("stopping")
     finally:
         await runner.cleanup()
@@ -116,8 +118,12 @@ async def listen(runner: web.AppRunner, config: Config) -> str:
     """Open the sockets of [server]; return where clients reach the API. Raise `ConfigError`."""
     server = config.server
     try:
-        if server.socket is not None:
+        if (given := notify.listening()) is not None:
+            await web.SockSite(runner, given).start()
+            where = "the socket that systemd opened"
+        elif server.socket is not None:
             await web.UnixSite(runner, str(server.socket)).start()
+            server.socket.chmod(0o660)  # for its group, whatever the umask
             where = str(server.socket)
         else:
             await web.TCPSite(runner, server.host, server.port).start()
@@ -148,7 +154,12 @@ def _writer(config: Config, connection: Connection) -> tuple[Writer, Live]:
     userdb = Userdb(dovecot.userdb_socket) if dovecot.userdb_socket and asks else None
     live = Live(userdb, dovecot.look_interval)
     publisher = Publisher(postfix.directory, dovecot.directory, postfix.map_type)
-    hook = Hook(config.reload.command, config.reload.timeout)
+    reload = config.reload
+    hook = (
+        SocketHook(reload.socket, reload.timeout)
+        if reload.socket
+        else Hook(reload.command, reload.timeout)
+    )
     return Writer(connection, publisher, Renderer(), hook, live, postfix.map_type), live
 
 

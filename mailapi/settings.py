@@ -124,8 +124,15 @@ class Dovecot(Section):
 
 
 class Reload(Section):
+    socket: SocketPath = None
     command: Command = ()
     timeout: Annotated[float, Field(gt=0, le=3600)] = 30
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Reload:
+        if self.socket is not None and self.command:
+            raise ValueError("must have a socket or a command, not both")
+        return self
 
 
 class Sync(Section):

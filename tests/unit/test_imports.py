@@ -16,10 +16,10 @@ MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "resources", "log", "metrics"},
     {"addresses", "passwords", "keys", "files", "lmdbmap", "hook", "text", "caller", "settings"},
-    {"fields", "config", "snapshot", "userdb", "database"},
+    {"fields", "config", "snapshot", "userdb", "database", "hooksocket", "notify"},
     {"models", "entries", "live", "objects", "schema", "serverconfig"},
-    {"render", "graph", "txn", "publish", "kick"},
-    {"rules", "whole", "rounds"},
+    {"render", "graph", "txn", "publish", "kick", "backup"},
+    {"rules", "whole", "rounds", "restore"},
     {"batch", "service"},
     {"apply", "local", "client"},
     {"api"},
