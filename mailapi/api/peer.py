@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import grp
 import os
-import pwd
 import shutil
 import socket
 import struct
@@ -22,7 +21,7 @@ from typing import Final
 
 from aiohttp import web
 
-from ..caller import Caller
+from ..caller import Caller, administrator, username
 
 GROUP: Final = "mailapi"
 _UCRED: Final = struct.Struct("3i")  # pid, uid, gid
@@ -37,7 +36,7 @@ def local_caller(request: web.Request, admin_socket: Path | None) -> Caller | No
         return None
     uid, gid = _credentials(transport)
     name = username(uid)
-    return Caller(f"local:{name}", f"local:{name}", "admin") if _admitted(uid, gid, name) else None
+    return administrator(name) if _admitted(uid, gid, name) else None
 
 
 def restrict(path: Path) -> None:
@@ -48,14 +47,6 @@ def restrict(path: Path) -> None:
     path.chmod(0o660)
     with contextlib.suppress(LookupError, PermissionError):
         shutil.chown(path, group=GROUP)
-
-
-def username(uid: int) -> str:
-    """The user's name, or its number where the user database has none."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _credentials(transport: asyncio.Transport) -> tuple[int, int]:

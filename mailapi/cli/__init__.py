@@ -10,7 +10,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__, errors
-from . import config, key, nouns, objects, serve, service
+from . import backup, config, key, nouns, objects, serve, service
 
 EXIT: dict[type[errors.MailapiError], int] = {
     errors.NotFound: 3,
@@ -50,5 +50,7 @@ main.add_command(service.apply)
 main.add_command(service.render)
 main.add_command(config.config)
 main.add_command(key.key)
+main.add_command(backup.backup)
+main.add_command(backup.restore)
 for noun in (objects.DOMAIN, objects.MAILBOX, objects.ALIAS, objects.CHANGES):
     main.add_command(nouns.group(noun))
