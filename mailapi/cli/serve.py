@@ -51,5 +51,6 @@ def _first_key(config: Config, directory: Path) -> None:
     key = local.add_key(config, {"name": "admin", "scope": "admin"})
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with os.fdopen(fd, "w", encoding="ascii") as stream:
+        os.fchmod(fd, 0o600)  # one that was there may have been open to others
         stream.write(f"{key}\n")
     click.echo(f"The admin key, also in {file}: {key}")
