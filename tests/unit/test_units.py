@@ -108,3 +108,10 @@ def test_the_configuration_names_the_socket() -> None:
     """config.example.toml and the unit have the same path."""
     path = unit("mailapi-reload.socket")["Socket"]["ListenStream"]
     assert f'"{path}"' in resources.path("config.example.toml").read_text()
+
+
+def test_the_program_that_is_root_keeps_its_capabilities() -> None:
+    """User=root beside SystemCallFilter= would cost it CAP_SETUID under systemd 257."""
+    service = unit("mailapi-reload.service")["Service"]
+    assert "User" not in service
+    assert service["CapabilityBoundingSet"].split() == ["CAP_KILL", "CAP_SETUID", "CAP_SETGID"]
