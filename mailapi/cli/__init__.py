@@ -1,8 +1,7 @@
 """The command line: `mailapi COMMAND`.
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 not allowed, 6 cannot reach the
-service, 75 another instance runs on this state, 78 bad configuration (sysexits.h). Errors go to
-standard error and say how to mend them. A command imports what it needs when it runs.
+The exit codes are in `EXIT`; 75 and 78 are those of sysexits.h. Errors go to standard error and say
+how to mend them. A command imports what it needs when it runs.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__, errors
-from . import backup, config, key, nouns, objects, serve, service
+from . import backup, config, key, man, nouns, objects, serve, service
 
 EXIT: dict[type[errors.MailapiError], int] = {
     errors.NotFound: 3,
@@ -38,10 +37,21 @@ class Group(click.Group):
             ctx.exit(next((EXIT[kind] for kind in type(error).__mro__ if kind in EXIT), 1))
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_CODES = (
+    "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 conflict, 5 not allowed, 6 cannot reach "
+    "the service, 75 another instance runs on this state, 78 bad configuration."
+)
+
+
+@click.group(cls=Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="mailapi")
 def main() -> None:
-    """A REST API for a plain single-host Postfix and Dovecot mail server."""
+    """A REST API for a plain single-host Postfix and Dovecot mail server.
+
+    It keeps domains, mailboxes and aliases, and writes what the two servers read. The commands for
+    status, apply, domain, mailbox, alias and changes ask the running service, here or at --url; the
+    others work on this host's own files.
+    """
 
 
 main.add_command(serve.serve)
@@ -52,5 +62,6 @@ main.add_command(config.config)
 main.add_command(key.key)
 main.add_command(backup.backup)
 main.add_command(backup.restore)
+main.add_command(man.man)
 for noun in (objects.DOMAIN, objects.MAILBOX, objects.ALIAS, objects.CHANGES):
     main.add_command(nouns.group(noun))
