@@ -13,7 +13,7 @@ from .schemas import ref
 
 JSON: Final = "application/json"
 ALWAYS: Final = ("X-Request-Id", "X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
-_EVERY: Final = (406, 429, 500)
+_EVERY: Final = (400, 406, 429, 500)  # 400: what is no HTTP is told so on any path
 _CLOSED: Final = (401, 403)
 _PHRASES: Final = {
     200: "Done",

@@ -11,7 +11,7 @@ from .operations import operation, response, takes
 from .patterns import Schema
 from .schemas import RESOURCES, ref
 
-_BODY: Final = (400, 408, 413, 503, 507)  # DELETE has one too, which nobody reads
+_BODY: Final = (408, 413, 503, 507)  # DELETE has one too, which nobody reads
 _WORDS: Final = {
     "domains": "a domain",
     "mailboxes": "a mailbox",
@@ -53,7 +53,6 @@ def _list(resource: str) -> Schema:
             "If-None-Match",
         ),
         headers=("ETag", "X-Total-Count", "Link"),
-        errors=(400,),
     )
 
 
@@ -66,7 +65,7 @@ def _get(resource: str) -> Schema:
         {200: ref(name)},
         parameters=(_KEYS[resource], "If-None-Match"),
         headers=("ETag",),
-        errors=(400, 404),
+        errors=(404,),
     )
 
 
@@ -175,7 +174,6 @@ def _status() -> Schema:
         "service",
         {200: ref("Status")},
         parameters=("generation", "wait"),
-        errors=(400,),
     )
 
 
