@@ -58,7 +58,11 @@ def create(config: Config, force: bool = False) -> web.Application:
             app[CONTEXT] = parts
             yield
 
+    async def stopping(app: web.Application) -> None:
+        app[CONTEXT].writer.rounds.release()
+
     app.cleanup_ctx.append(running)
+    app.on_shutdown.append(stopping)
     return app
 
 

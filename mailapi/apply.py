@@ -237,6 +237,7 @@ class Writer:
         if self._map_type == "texthash" and changed.keys() - {USERS.name}:
             round_.reload = tuple(dict.fromkeys(("postfix", *round_.reload)))
         round_.look = witness is not None or USERS.name in changed
+        round_.anew = changed.get(USERS.name) == {}
         round_.witness = witness or _witness(changed.get(USERS.name, {}), round_.last)
         return self.rounds.published(round_)
 

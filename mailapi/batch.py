@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from . import graph
+from . import graph, whole
 from .caller import Caller
-from .entries import DOMAIN_FILES, FILES, File, entries
 from .errors import Busy, DiskFull, IdempotencyMismatch
 from .render import Renderer
 from .txn import Result, Rule, Txn
@@ -79,7 +78,8 @@ def run(
     try:
         db.execute("BEGIN IMMEDIATE")
         batch = _changes(db, jobs, kick)
-        batch.edits = edits(db, renderer, batch.names, batch.deep)
+        touched = graph.closure(db, batch.names, batch.deep)
+        batch.edits = whole.edits(db, renderer, sorted(touched)) if touched else {}
         if batch.first <= batch.last:
             db.execute("UPDATE state SET generation = ?, applied = ?", (batch.last, applied))
         db.execute("COMMIT")
@@ -93,28 +93,6 @@ def run(
             raise Busy(_LOCKED, retry_after=1) from error
         raise
     return batch
-
-
-def edits(
-    db: sqlite3.Connection, renderer: Renderer, names: set[str], deep: set[str]
-) -> dict[str, dict[bytes, bytes | None]]:
-    """The lines of all the files that may differ now, by file and key."""
-    if not names and not deep:
-        return {}
-    touched = sorted(graph.closure(db, names, deep))
-    rows = entries(graph.load(db, touched), touched)
-    return {file.name: _lines(renderer, file, rows[file.name], touched) for file in FILES}
-
-
-def _lines(
-    renderer: Renderer, file: File, rows: list[tuple[object, ...]], touched: list[str]
-) -> dict[bytes, bytes | None]:
-    of_domains = file in DOMAIN_FILES
-    keys = (name.encode() for name in touched if not of_domains or "@" not in name)
-    found: dict[bytes, bytes | None] = dict.fromkeys(keys)
-    lines = renderer.lines(file, rows)
-    found |= {str(row[0]).encode(): line for row, line in zip(rows, lines, strict=True)}
-    return found
 
 
 def _changes(db: sqlite3.Connection, jobs: Sequence[Job], kick: bool) -> Batch:

@@ -71,6 +71,7 @@ class LmdbMap:
         self._mutex = threading.Lock()
         self._env: lmdb.Environment | None = None
         self._fd = -1  # for the locks
+        self._size = 0  # octets that the file had when it was last used
 
     def update(self, puts: Mapping[bytes, bytes], deletes: Iterable[bytes]) -> None:
         """Remove the keys `deletes`, then set `puts`, in one transaction; absent keys are no error.
@@ -149,12 +150,13 @@ class LmdbMap:
     def _opened(self) -> lmdb.Environment:
         """The environment of the file that has the name now. Raises what is in _UNUSABLE."""
         now = self._file.stat()
-        if self._env is not None and os.path.samestat(now, os.fstat(self._fd)):
-            return self._env
+        same = self._env is not None and os.path.samestat(now, os.fstat(self._fd))
+        if self._env is not None and same and now.st_size >= self._size:
+            return self._env  # one that was cut off would kill us when we read it
         self._close()
         if not now.st_size:
             raise lmdb.InvalidError("an empty file")  # lmdb would take it for a new map
-        self._fd = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
+        self._fd, self._size = os.open(self._file, os.O_RDWR | os.O_CLOEXEC), now.st_size
         try:
             with self._locked(fcntl.F_RDLCK):
                 self._check_pages()
@@ -211,6 +213,7 @@ class LmdbMap:
                 txn.delete(key)
             for key, value in sorted(puts.items()):
                 txn.put(key, value)
+        self._size = os.fstat(self._fd).st_size
 
     def _rebuild(self, records: dict[bytes, bytes]) -> None:
         """A fresh file with all the records, renamed over the one that cannot be used."""

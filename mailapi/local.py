@@ -51,6 +51,7 @@ def rendered(config: Config) -> dict[str, bytes]:
     path = config.state.directory / "mailapi.db"
     try:
         with contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            db.execute("BEGIN")  # one state for all the reads
             texts = whole.whole(db, Renderer())
     except sqlite3.Error as error:
         raise StateError("There is no database that can be read; serve once.") from error

@@ -20,6 +20,7 @@ All calls block; one at a time.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -116,10 +117,11 @@ class _Rendered:
         self._doubt = False  # something may have been written before a failure
 
     def lines_on_disk(self) -> int:
-        try:
-            return self._path.read_bytes().count(b"\n")
-        except OSError:
-            return 0
+        """The entries of the text or of the map, whichever has more."""
+        found = 0
+        with contextlib.suppress(PublishFailed):
+            found = self._map.count() if self._map is not None else 0
+        return max(found, (self._on_disk() or b"").count(b"\n"))
 
     def load(self, data: bytes) -> None:
         self.text.data = data

@@ -38,6 +38,7 @@ class Round:
     reload: tuple[str, ...] = ()  # the servers to be reloaded
     look: bool = False  # Dovecot's file has changed
     witness: Witness | None = None  # a mailbox whose line is new in it
+    anew: bool = False  # or any of its lines may be new, or gone
     done: asyncio.Future[NotLive | None] = field(default_factory=asyncio.Future)
 
     async def wait(self) -> NotLive | None:
@@ -52,6 +53,7 @@ class Round:
         self.first, self.last = min(self.first, missed.first), max(self.last, missed.last)
         self.reload = tuple(dict.fromkeys((*self.reload, *missed.reload)))
         self.look |= missed.look
+        self.anew |= missed.anew
         self.witness = self.witness or missed.witness
 
 
@@ -134,6 +136,12 @@ class Rounds:
             self._waiters = [(g, f) for g, f in self._waiters if f is not future]
         return self.applied_generation >= generation
 
+    def release(self) -> None:
+        """Let all who wait in `until` have their answer now."""
+        for _, future in self._waiters:
+            if not future.done():
+                future.set_result(None)
+
     async def close(self) -> None:
         """Stop trying; what is not live soon is taken up at the next start."""
         if self._timer is not None:
@@ -146,6 +154,7 @@ class Rounds:
 
     async def _go_live(self, round_: Round) -> None:
         work = [self._dovecot.seen(round_.witness)] if round_.look else []
+        work += [self._dovecot.seen(None)] if round_.anew and round_.witness else []
         work += [self._reload(server) for server in round_.reload]
         try:
             for ended in await asyncio.gather(*work, return_exceptions=True):

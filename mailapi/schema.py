@@ -25,9 +25,20 @@ def migrate(db: sqlite3.Connection, path: Path) -> int:
     if 0 < version < len(steps):
         _copy(db, path.with_name(f"{path.name}.v{version}"))
     for number, step in enumerate(steps[version:], version + 1):
-        script = step.read_text(encoding="utf-8")
-        db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+        _step(db, number, step.read_text(encoding="utf-8"))
     return len(steps)
+
+
+def _step(db: sqlite3.Connection, number: int, script: str) -> None:
+    """One step in one transaction, unless another process was faster (`mailapi key`)."""
+    try:
+        db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {number}; COMMIT;")
+    except sqlite3.OperationalError:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version < number:
+            raise
 
 
 def _copy(db: sqlite3.Connection, target: Path) -> None:

@@ -134,7 +134,19 @@ class Bed:
         shutil.rmtree(self.root)
 
     def reload_postfix(self) -> None:
+        """Return when the processes of before are gone; `postfix reload` does not wait for them."""
+        before = self._postfix_processes()
         run("postfix", "-c", self.layout.postfix, "reload", env=self.layout.env)
+        poll(lambda: not before & self._postfix_processes(), what="the end of Postfix's processes")
+
+    def _postfix_processes(self) -> set[str]:
+        master = self._masters[-1].pid
+        done = subprocess.run(
+            ["pgrep", "-P", str(master), "smtpd|trivial-rewrite|cleanup|qmgr"],
+            capture_output=True,
+            text=True,
+        )
+        return set(done.stdout.split())
 
     # ---------- mail in ----------
 

@@ -40,13 +40,13 @@ def _run(coroutine: object) -> None:
 
 
 def _first_key(config: Config, directory: Path) -> None:
-    """`--dev`: make an admin key where there is none, print it, and keep it in DIR/admin.key."""
+    """`--dev`: make an admin key, print it, and keep it in DIR/admin.key; unless it is there."""
     import os
 
     from .. import local
 
     file = directory / "admin.key"
-    if local.keys(config):
+    if file.exists() and local.keys(config):
         return
     key = local.add_key(config, {"name": "admin", "scope": "admin"})
     fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

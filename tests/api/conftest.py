@@ -6,6 +6,9 @@ left every row and every octet of the files as they were.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,15 +45,33 @@ def _configured(
     return wished, local.add_key(wished, {"name": "admin", "scope": "admin"})
 
 
+@contextlib.contextmanager
+def _memory(otherwise: Path) -> Iterator[Path]:
+    """A directory in memory, where the many services need not wait for the disk."""
+    shared_memory = Path("/dev/shm")
+    if os.access(shared_memory, os.W_OK):
+        with tempfile.TemporaryDirectory(dir=shared_memory, prefix="mailapi-") as directory:
+            yield Path(directory)
+    else:
+        yield otherwise
+
+
 @pytest.fixture
-def start(tmp_path: Path, aiohttp_client: Any, monkeypatch: pytest.MonkeyPatch) -> Start:
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Where the test's service writes."""
+    with _memory(tmp_path) as directory:
+        yield directory
+
+
+@pytest.fixture
+def start(place: Path, aiohttp_client: Any, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Start a service; keywords are keys of the configuration, `rate_limit__requests=5`.
 
     `extend` may add to the application before it starts.
     """
 
     async def starting(*, extend: Callable[[Any], None] | None = None, **settings: object) -> Api:
-        wished, key = _configured(tmp_path, monkeypatch, settings)
+        wished, key = _configured(place, monkeypatch, settings)
         service = app.create(wished)
         if extend is not None:
             extend(service)
@@ -83,10 +104,11 @@ async def fill(api: Api) -> Api:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
     """The module's service, filled; tests may add keys, nothing else."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        wished, key = _configured(tmp_path_factory.mktemp("still"), monkeypatch, {})
-    async with TestClient(TestServer(app.create(wished))) as client:
-        yield await fill(Api(client, key, wished))
+    with _memory(tmp_path_factory.mktemp("still")) as directory:
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            wished, key = _configured(directory, monkeypatch, {})
+        async with TestClient(TestServer(app.create(wished))) as client:
+            yield await fill(Api(client, key, wished))
 
 
 @pytest.fixture

@@ -103,8 +103,10 @@ def create(root: Path) -> None:
 
 async def _creates(service: Service) -> dict[str, list[float]]:
     async with service.client() as client:
-        aliases = await each(100, lambda n: created(
-            client, "/aliases", {"address": f"a{n}@d1.example", "goto": "u1@d1.example"}))  # fmt: skip
+        goto = {"goto": "u1@d1.example"}
+        aliases = await each(
+            100, lambda n: created(client, "/aliases", {"address": f"a{n}@d1.example"} | goto)
+        )
         boxes = await each(100, lambda n: created(client, "/mailboxes", mailbox(f"new{n}")))
     return {"alias": aliases, "mailbox": boxes}
 

@@ -65,8 +65,8 @@ NOT_STORED = {
     "before BEGIN": Fault("mailapi.batch:run", NOWHERE),
     "after BEGIN": Fault("sql:SAVEPOINT", NOWHERE),
     "amid the rules": Fault("sql:INSERT INTO alias ", NOWHERE),
-    "after the rules": Fault("mailapi.batch:edits", NOWHERE),
-    "after rendering": Fault("mailapi.batch:edits", NOWHERE, "after"),
+    "after the rules": Fault("mailapi.whole:edits", NOWHERE),
+    "after rendering": Fault("mailapi.whole:edits", NOWHERE, "after"),
     "before COMMIT": Fault("sql:COMMIT", NOWHERE),
 }
 STORED = {

@@ -208,3 +208,12 @@ async def refused(session: aiohttp.ClientSession) -> None:
     while True:
         async with session.post("mailboxes", json=restapi.mailbox("ann@example.com")) as answer:
             assert answer.status == 409
+
+
+def test_a_map_is_cut_off_in_place(service: Service) -> None:
+    """A map that somebody truncates while it is open is written anew, and the service lives on."""
+    prepare(service)
+    os.truncate(service.postfix / "virtual_mailbox_maps.lmdb", 0)
+    generation = service.stored("POST", "/mailboxes", restapi.mailbox("bob@example.com"))
+    assert service.must("GET", f"/status?generation={generation}&wait=10")["applied"]
+    service.agrees(2)

@@ -18,6 +18,14 @@ def world(bed: Bed) -> Iterator[ByHand]:
     world.close()
 
 
+@pytest.fixture(autouse=True)
+def _servers_log(request: pytest.FixtureRequest, bed: Bed) -> Iterator[None]:
+    """What the servers log during a test goes with its report, which shows it if it fails."""
+    before = len(bed.logs())
+    yield
+    request.node.add_report_section("call", "servers", bed.logs()[before:])
+
+
 @pytest.fixture
 def refused() -> Callable[..., AbstractContextManager[None]]:
     """`with refused(550, "User unknown"):` - the SMTP reply, and a part of its text."""

@@ -14,7 +14,7 @@ MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
 
 # Each floor imports from the floors below it.
 FLOORS = [
-    {"errors", "resources", "log", "metrics"},
+    {"errors", "resources", "log", "metrics", "schemes"},
     {"addresses", "passwords", "keys", "files", "lmdbmap", "hook", "text", "caller", "settings"},
     {"fields", "config", "snapshot", "userdb", "database", "hooksocket", "notify"},
     {"models", "entries", "live", "objects", "schema", "serverconfig"},
@@ -23,6 +23,7 @@ FLOORS = [
     {"batch", "service"},
     {"apply", "local", "client"},
     {"api"},
+    {"web"},
     {"app"},
     {"cli"},
     {"__main__"},
