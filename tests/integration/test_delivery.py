@@ -38,14 +38,6 @@ def test_case_and_tag(bed: Bed, world: ByHand):
     assert bed.messages(ann, PASSWORD, "tagged")
 
 
-@pytest.mark.xfail(strict=True, reason="Dovecot looks for o\\'brien in its passwd-file")
-def test_apostrophe(bed: Bed, world: ByHand):
-    """A local part may hold an apostrophe: mail comes, and its owner logs in."""
-    brian = world.mailbox(f"o'brien@{world.domain()}")
-    bed.send(STRANGER, brian, "apostrophe")
-    assert bed.messages(brian, PASSWORD, "apostrophe")
-
-
 def test_alias_to_several(bed: Bed, world: ByHand):
     """An alias gives each of its targets a copy: mailboxes, another alias's, strangers."""
     domain = world.domain()
