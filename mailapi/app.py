@@ -41,6 +41,7 @@ from .publish import Publisher
 from .render import Renderer
 from .service import Changes
 from .userdb import Userdb
+from .web import routes as pages
 
 LARGEST: Final = 8 * 1024 * 1024  # octets of a request's body
 GRACE: Final = 25.0  # seconds that requests under way have to finish
@@ -52,6 +53,7 @@ def create(config: Config, force: bool = False) -> web.Application:
     app = web.Application(middlewares=[outermost], client_max_size=LARGEST)
     app.on_response_prepare.append(add_headers)
     app.add_routes(routes())
+    pages.install(app, config)
 
     async def running(app: web.Application) -> AsyncIterator[None]:
         async with context(config, force) as parts:

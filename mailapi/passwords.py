@@ -6,9 +6,9 @@ of Dovecot's salted digests; none of them can hold the colon or line break that 
 passwd-file. Costs are bounded, because every log-in pays them: a bcrypt cost of 16 takes four
 seconds of a core, 31 would take a day and a half.
 
-`Hasher` computes {BLF-CRYPT} hashes in threads of its own, at a lower priority than the event
-loop; bcrypt works without the interpreter's lock. It raises `Busy` when its queue is full and
-`ShuttingDown` after `close`.
+`Hasher` computes {BLF-CRYPT} hashes, and compares passwords with hashes, in threads of its own, at
+a lower priority than the event loop; bcrypt works without the interpreter's lock. It raises `Busy`
+when its queue is full and `ShuttingDown` after `close`.
 
 Sources: crypt(5), RFC 9106, Dovecot's "Password Schemes".
 """
@@ -26,15 +26,19 @@ import time
 import unicodedata
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 import bcrypt
 
+from mailapi import schemes
 from mailapi.errors import Busy, ShuttingDown
+
+T = TypeVar("T")
 
 MAX_BYTES: Final = 72  # bcrypt reads no further
 SCHEME: Final = "{BLF-CRYPT}"
-UNMATCHABLE: Final = f"{SCHEME}$2b$04${'.' * 52}/"
+_NO_DIGEST: Final = "." * 52 + "/"
+UNMATCHABLE: Final = f"{SCHEME}$2b$04${_NO_DIGEST}"
 """A hash in bcrypt's form that no password has: bcrypt's last digit holds four bits, never `/`."""
 
 _MAX_COST: Final = 16  # bcrypt, two to the power of it
@@ -86,7 +90,7 @@ def check_hash(text: str) -> None:
 class Hasher:
     """Hashes passwords with bcrypt at 2**rounds iterations; belongs to one event loop.
 
-    At most `workers` hashes are computed and `queue` more wait.
+    At most `workers` hashes are computed and `queue` more wait, new ones and compared ones alike.
     """
 
     def __init__(self, rounds: int, workers: int = 2, queue: int = 256) -> None:
@@ -103,31 +107,42 @@ class Hasher:
 
         Raises Busy, with an estimate of the seconds until the queue is empty, and ShuttingDown.
         """
-        if self._closed:
-            raise ShuttingDown(retry_after=5)
-        if self._pending >= self._most:
-            raise Busy(retry_after=math.ceil(self._pending * self._seconds / self._workers))
-        self._pending += 1
-        try:
-            return await self._in_pool(password.encode())
-        finally:
-            self._pending -= 1
+        stored, self._seconds = await self._queued(lambda: self._hash(password.encode()))
+        return stored
+
+    async def verify(self, password: str, stored: str | None) -> bool:
+        """Whether `stored`, which passed `check_hash`, is a hash of the password.
+
+        None, for a mailbox that does not exist, takes as long as a hash of ours, and is False.
+        Raises Busy and ShuttingDown as `hash` does, and what `schemes.matches` does.
+        """
+        against = stored or f"{SCHEME}$2b${self._rounds:02}${_NO_DIGEST}"
+        return await self._queued(lambda: schemes.matches(password.encode(), against))
 
     def close(self) -> None:
         """Drop the hashes that wait; those being computed end in their threads, for nobody."""
         self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _in_pool(self, password: bytes) -> str:
-        loop = asyncio.get_running_loop()
+    async def _queued(self, work: Callable[[], T]) -> T:
+        if self._closed:
+            raise ShuttingDown(retry_after=5)
+        if self._pending >= self._most:
+            raise Busy(retry_after=math.ceil(self._pending * self._seconds / self._workers))
+        self._pending += 1
         try:
-            result, self._seconds = await loop.run_in_executor(self._pool, self._hash, password)
+            return await self._in_pool(work)
+        finally:
+            self._pending -= 1
+
+    async def _in_pool(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if self._closed and task and not task.cancelling():  # close() did it, not the caller
                 raise ShuttingDown(retry_after=5) from None
             raise
-        return result
 
     def _hash(self, password: bytes) -> tuple[str, float]:
         begin = time.perf_counter()

@@ -128,6 +128,17 @@ class Changes:
 
         return rule
 
+    async def renew_password(self, email: str, stored: str | None, current: str, new: str) -> Rule:
+        """For the owner, who knows the current password; `stored` is what `mailboxes.owned` found.
+
+        Raise `Forbidden` if it is another one, after the same work whether there is a mailbox.
+        """
+        _checked("new", passwords.check, new, self._min_length)
+        if not await self._hasher.verify(current, stored) or stored is None:
+            raise Forbidden("The address or the current password is wrong.")
+        made = await self._hasher.hash(new)
+        return partial(mailboxes.renew, email=email, proved=stored, password_hash=made)
+
     async def add_alias(self, request: Request) -> Rule:
         return partial(aliases.add, fields=models.parse(models.AliasAdd, request.body))
 

@@ -137,7 +137,7 @@ class Api:
         headers: Mapping[str, str] | None = None,
         data: Any = None,
     ) -> Answer:
-        if not path.startswith((BASE, "/metrics", "/password", "//")):
+        if not path.startswith((BASE, "/metrics", "/password", "/.well-known", "//")):
             path = BASE + path
         url = URL(str(self._client.make_url("/")).rstrip("/") + path, encoded=True)
         sent = {"Authorization": f"Bearer {self._key}"} if self._key is not None else {}

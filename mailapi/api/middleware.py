@@ -37,6 +37,7 @@ H = TypeVar("H", bound=Handler)
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 ACCEPTED: Final = ("*/*", "application/*", "application/json", "text/")  # text: /metrics, pages
 _OPEN: Final = "__mailapi_open__"
+_SHAPE: Final = "__mailapi_errors__"
 _log = structlog.get_logger("mailapi.http")
 
 
@@ -44,6 +45,16 @@ def opened(handler: H) -> H:
     """Mark a handler: it needs no key."""
     setattr(handler, _OPEN, True)
     return handler
+
+
+def failing(shape: Callable[[Exception], web.StreamResponse]) -> Callable[[H], H]:
+    """Mark a handler: its errors are answered in this shape instead of JSON."""
+
+    def mark(handler: H) -> H:
+        setattr(handler, _SHAPE, shape)
+        return handler
+
+    return mark
 
 
 def is_open(handler: object) -> bool:
@@ -64,7 +75,7 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
         except web.HTTPException as error:
             response = _translated(error)
         except Exception as error:
-            response = _failed(error)
+            response = _failed(error, getattr(handler, _SHAPE, answers.error))
         if not response.prepared:
             _head(response, visit)
         _note(context, request, response.status, time.perf_counter() - begin, visit)
@@ -140,16 +151,18 @@ def _translated(error: web.HTTPException) -> web.StreamResponse:
     return response
 
 
-def _failed(error: Exception) -> web.StreamResponse:
+def _failed(
+    error: Exception, shape: Callable[[Exception], web.StreamResponse]
+) -> web.StreamResponse:
     if answers.status_of(error) == 500:
         _log.exception("a fault of ours", exc_info=error)
-    return answers.error(error)
+    return shape(error)
 
 
 def _head(response: web.StreamResponse, visit: Visit) -> None:
     headers = response.headers
     headers["X-Request-Id"] = visit.request_id
-    headers["Cache-Control"] = "no-store"
+    headers.setdefault("Cache-Control", "no-store")
     headers["X-Content-Type-Options"] = "nosniff"
     window = visit.window or Window(0, 0, int(time.time()), True)
     headers["X-RateLimit-Limit"] = str(window.limit)

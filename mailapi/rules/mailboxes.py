@@ -1,7 +1,8 @@
-"""Mailboxes: add, update, remove."""
+"""Mailboxes: add, update, remove; and the owner's own password."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
@@ -74,6 +75,29 @@ def remove(txn: Txn, email: str, if_match: str | None = None) -> Result:
     txn.log("remove", MAILBOX, email, domain_name, before=before)
     targets.drop(txn, email)
     return Result("Mailbox has been removed", email)
+
+
+def owned(db: sqlite3.Connection, email: str) -> str | None:
+    """The hash that proves an owner: of a mailbox that is switched on, in a domain that is, too.
+
+    None for all others. With `force_pw_update` it is the hash that no log-in takes any more.
+    """
+    row = db.execute(
+        "SELECT password_hash FROM mailbox JOIN domain ON domain.id = domain_id "
+        "WHERE email = ? AND mailbox.active AND domain.active AND NOT backupmx",
+        (email,),
+    ).fetchone()
+    return row[0] if row else None
+
+
+def renew(txn: Txn, email: str, proved: str, password_hash: str) -> Result:
+    """The owner's new password; `proved` is the hash that the current one had.
+
+    Raise `Forbidden` if another password was set, or the mailbox switched off, meanwhile.
+    """
+    if owned(txn.db, email) != proved:
+        raise Forbidden("The mailbox has changed meanwhile; try again.")
+    return update(txn, email, {"password_hash": password_hash, "force_pw_update": False}, {})
 
 
 def free(txn: Txn, address: str) -> None:

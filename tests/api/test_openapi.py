@@ -26,7 +26,7 @@ OPERATIONS = {
     for method in METHODS
     if method in item
 }
-PAGES = ("/password", "/api/v1/docs")  # for people, not for programs
+PAGES = ("/password", "/.well-known/", "/api/v1/docs")  # for people, not for programs
 ASYNC = {"Prefer": "respond-async"}
 PATH = {"domain": "example.com", "email": "user@example.com", "id": "1"}
 

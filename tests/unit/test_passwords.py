@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 import bcrypt
 import pytest
+from hashes import HASHES
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,18 +21,6 @@ from mailapi.errors import Busy, ShuttingDown
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 DOVEADM = shutil.which("doveadm")
 
-# Each is the hash of "secretpw", made with `doveadm pw` of Dovecot 2.3.
-HASHES = [
-    "{BLF-CRYPT}$2y$05$wp/6tPfdHgVPWW927UHT/.PYYwhIkRijWv/lSvHEejbJ8JtM8S7TS",
-    "{ARGON2ID}$argon2id$v=19$m=65536,t=3,p=1$45R8NCpAYNO9ZG1YCQZ3vA"
-    "$bYD7g82ztoFK+pScrwYbxIfSBJyTjSJFEBX8J2XHBuQ",
-    "{SHA512-CRYPT}$6$hja8YQ7hGqDTgVCg$XQLntAMNf6HGV0DELJKbTrW20xUq7T5Ldvc."
-    "iaisIScP42LgcITQ/hQ208gRd8U5gQPnHY1KWwcTVFz.UytyO.",
-    "{SHA256-CRYPT}$5$QRJbBLQ.6CP7J7F1$qZW.gaf3T6hjKjs02i6MztAHtmVf7MScU2eAQG8bVt5",
-    "{SSHA512}NLHuW0+SQlW1x9PwG1cZTr7tKiJZaHYCjgzlgeD5YhdmL/Il1gRLWPn6NlRVMOm1AZ1Yhbet50S4LvBm"
-    "li8sT9vrhLQ=",
-    "{SSHA256}msvxsjfyLY5MrfAynKWcCMofxiHwB4qCqi9j/6RSTIlFpfxO",
-]
 BCRYPT, ARGON2ID, SHA512_CRYPT, SHA256_CRYPT, SSHA512, SSHA256 = HASHES
 
 
@@ -210,6 +199,50 @@ async def test_hash_is_bcrypt_with_the_rounds_given(hasher: passwords.Hasher) ->
     passwords.check_hash(stored)
     assert stored.startswith("{BLF-CRYPT}$2b$04$")
     assert bcrypt.checkpw("p\u00e4ssword".encode(), stored.removeprefix("{BLF-CRYPT}").encode())
+
+
+async def test_verify(hasher: passwords.Hasher) -> None:
+    """The password of a hash and no other; none where there is no mailbox."""
+    stored = await hasher.hash("p\u00e4ssword")
+    assert await hasher.verify("p\u00e4ssword", stored)
+    assert not await hasher.verify("password", stored)
+    assert not await hasher.verify("password", None)
+    assert await hasher.verify("secretpw", SSHA512)
+
+
+async def test_no_mailbox_costs_as_much(
+    hasher: passwords.Hasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no mailbox, bcrypt works at the cost of our own hashes."""
+    costs: list[bytes] = []
+    checkpw = bcrypt.checkpw
+
+    def counting(password: bytes, digest: bytes) -> bool:
+        costs.append(digest[:7])
+        return checkpw(password, digest)
+
+    monkeypatch.setattr(bcrypt, "checkpw", counting)
+    await hasher.verify("password", await hasher.hash("password"))
+    await hasher.verify("password", None)
+    assert costs == [b"$2b$04$"] * 2
+
+
+async def test_verifying_waits_in_the_same_queue(
+    hasher: passwords.Hasher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New hashes and compared ones share the threads and the queue, and its end."""
+    gate = threading.Event()
+    monkeypatch.setattr(bcrypt, "checkpw", lambda *args: gate.wait(30))
+    tasks = [asyncio.create_task(hasher.verify("password", BCRYPT)) for _ in range(3)]
+    await asyncio.sleep(0)
+    for work in (hasher.hash("password"), hasher.verify("password", None)):
+        with pytest.raises(Busy):
+            await work
+    gate.set()
+    assert await asyncio.gather(*tasks) == [True] * 3
+    hasher.close()
+    with pytest.raises(ShuttingDown):
+        await hasher.verify("password", None)
 
 
 async def test_a_full_queue_is_busy(

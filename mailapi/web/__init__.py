@@ -1,0 +1,1 @@
+"""Pages for people: the owner's password (`password`), and the API's documentation (`docs`)."""
