@@ -1,9 +1,9 @@
 """The commands as processes of their own, and a service that runs as one.
 
-serving = Serving(tmp_path / "var")         # `mailapi serve --dev DIR`; answers when this returns
-serving.ask("GET", "/status")               # -> (status, JSON)
-serving.run("key", "list")                  # a command for this service
-serving.end()                               # -> its exit code
+serving = Serving(tmp_path / "var")     # `mailapi serve --dev DIR`, once it answers
+serving.ask("GET", "/status")           # -> (status, JSON)
+serving.run("key", "list")              # a command for this service
+serving.end()                           # -> its exit code
 """
 
 from __future__ import annotations

@@ -67,13 +67,16 @@ async def test_bodies(still: Api, method: str, path: str, name: str) -> None:
 @pytest.mark.parametrize(
     ("encoding", "squeeze"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-async def test_squeezed_bodies(still: Api, encoding: str, squeeze: Any) -> None:
+async def test_squeezed_bodies(
+    still: Api, caplog: pytest.LogCaptureFixture, encoding: str, squeeze: Any
+) -> None:
     """A body that unfolds to more than 8 MB is too large, one that does not unfold is malformed."""
     for data, statuses in ((squeeze(BOMB), {413, 400}), (b"no " + encoding.encode(), {400})):
         answer = await still.send(
             "POST", "/domains", data=io.BytesIO(data), headers={"Content-Encoding": encoding}
         )
         assert answer.status in statuses, answer.text
+    assert "Traceback" not in caplog.text  # a client's mistake is none of ours
 
 
 @pytest.mark.parametrize(
