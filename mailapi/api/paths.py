@@ -142,6 +142,14 @@ def _service() -> dict[str, Schema]:
         headers=("ETag",),
         closed=False,
     )
+    docs = operation(
+        "getDocs",
+        "Show this document in a browser",
+        "service",
+        {200: text},
+        closed=False,
+        media="text/html",
+    )
     ready = {200: ref("Ready"), 503: ref("Ready")}
     health = {200: ref("Health")}
     metrics = operation(
@@ -157,6 +165,7 @@ def _service() -> dict[str, Schema]:
         "/status": {"get": _status()},
         "/apply": {"post": _apply()},
         "/openapi.json": {"get": document},
+        "/docs": {"get": docs},
         "/healthz": {
             "get": operation("getHealth", "Does it answer?", "service", health, closed=False)
         },

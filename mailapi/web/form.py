@@ -53,8 +53,10 @@ class Form:
             passwords.check(self.new, min_length)
         except ValueError:
             found["new"] = (
-                f"Enter a new password of {min_length} to {passwords.MAX_BYTES} characters, not "
-                "only blanks; letters beyond a-z count as two or more."
+                f"Enter a new password of at least {min_length} characters."
+                if len(self.new) < min_length
+                else f"Enter a new password of at most {passwords.MAX_BYTES} characters (accented "
+                "letters and other scripts count as two or more), and not only blanks."
             )
         else:
             if self.new == self.current:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -58,7 +59,7 @@ class Tries:
         for windows, identity in ((self._clients, client), (self._mailboxes, email)):
             window = windows.hit(identity)
             if window is not None and not window.allowed:
-                wait = max(1, window.reset - int(time.time()))
+                wait = max(1, math.ceil(window.reset - time.time()))
                 raise RateLimited("Too many tries. Wait a while, then try again.", retry_after=wait)
         if self._running >= MOST:
             raise Busy("Too many people change their passwords now. Try again.", retry_after=5)

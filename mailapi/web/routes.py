@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..config import Config
-from . import password
+from . import docs, password
 
 
 def install(app: web.Application, config: Config) -> None:
@@ -14,6 +14,8 @@ def install(app: web.Application, config: Config) -> None:
     app[password.MIN_LENGTH] = config.passwords.min_length
     app.add_routes(
         [
+            web.get("/api/v1/docs", docs.docs),
+            web.get("/api/v1/docs/{file}", docs.file),
             web.get("/password", password.show),
             web.post("/password", password.change),
             web.get("/.well-known/change-password", password.well_known),

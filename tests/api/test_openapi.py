@@ -26,7 +26,7 @@ OPERATIONS = {
     for method in METHODS
     if method in item
 }
-PAGES = ("/password", "/.well-known/", "/api/v1/docs")  # for people, not for programs
+PAGES = ("/password", "/.well-known/", "/api/v1/docs/")  # for people, not for programs
 ASYNC = {"Prefer": "respond-async"}
 PATH = {"domain": "example.com", "email": "user@example.com", "id": "1"}
 
@@ -124,7 +124,7 @@ def test_names_are_stable() -> None:
         *("listMailboxes", "createMailbox", "getMailbox", "updateMailbox", "deleteMailbox"),
         *("listAliases", "createAlias", "getAlias", "updateAlias", "deleteAlias"),
         *("listKeys", "createKey", "getKey", "deleteKey", "listChanges", "runBatch"),
-        *("getStatus", "applyAll", "getOpenApi", "getHealth", "getReady", "getMetrics"),
+        *("getStatus", "applyAll", "getOpenApi", "getDocs", "getHealth", "getReady", "getMetrics"),
     }
 
 

@@ -214,7 +214,7 @@ async def test_the_length_is_that_of_the_configuration(start: Any) -> None:
     await api.made("/mailboxes", mailbox(ANN, password_hash=HASHES[-1]))
     assert "At least 12 characters" in text(await api.get("/password"))
     form = {"new": "x" * 11, "repeated": "x" * 11}
-    assert "of 12 to 72 characters" in text(await change(api, **form))
+    assert "of at least 12 characters" in text(await change(api, **form))
     assert (await change(api, **form | {"new": "x" * 12, "repeated": "x" * 12})).status == 200
 
 
@@ -290,7 +290,7 @@ async def test_guessing_is_limited_by_client(start: Any) -> None:
     names = [f"m{number}@example.com" for number in range(5)]
     answers = [await change(api, name) for name in names]
     assert [answer.status for answer in answers] == [403, 403, 403, 429, 429]
-    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 61
     assert "Too many tries" in text(answers[-1])
     assert (await api.using(None).get("/password")).status == 200
     assert (await api.get("/domains")).status == 200
