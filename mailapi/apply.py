@@ -7,7 +7,8 @@
 
 Who reads this module knows the service. The writer alone writes the database and the files. It
 takes all that wait, `MOST` at a time, so that load makes batches bigger and not queues longer; and
-it does not wait for *live*, so the next batch runs meanwhile.
+it does not wait for *live*, so the next batch runs meanwhile. Postfix needs a reload for texthash
+maps, and for the map of transports: qmgr(8) remembers its last look-up there for half a minute.
 
 `start` renders the whole state and sends it the same way: recovery is the normal path. It refuses
 (`ShrunkenMap`) to empty files by accident, unless the database has changes that were not yet live.
@@ -16,9 +17,8 @@ it does not wait for *live*, so the next batch runs meanwhile.
 from __future__ import annotations
 
 import asyncio
-import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -28,11 +28,11 @@ import structlog
 from . import batch, whole
 from .batch import Batch, Job, Outcome
 from .database import Connection
-from .entries import USERS
+from .entries import FILES, TRANSPORTS, USERS
 from .errors import NotLive, PublishFailed, ShuttingDown, StateError, Unavailable
 from .hook import Hook
 from .kick import Kicker
-from .live import Live, Witness
+from .live import Live, Witness, newest, witness_of
 from .publish import Changed, Publisher
 from .render import Renderer
 from .rounds import Round, Rounds
@@ -42,7 +42,6 @@ T = TypeVar("T")
 MOST: Final = 256  # jobs in a transaction
 IDLE: Final = 1.0  # seconds until the applied generation is recorded
 
-_USER: Final = re.compile(rb"^([^:]+):.*userdb_mailapi_generation=(\d+)$", re.MULTILINE)
 _log = structlog.get_logger("mailapi.apply")
 
 
@@ -80,7 +79,9 @@ class Writer:
             renderer,
             hook,
         )
+        maps = {file.name for file in FILES if file is not USERS}
         self._map_type = map_type
+        self._need_reload = maps if map_type == "texthash" else {TRANSPORTS.name}
         self._kicker = Kicker(connection, hook)
         self.rounds = Rounds(hook, live, self._retry, self._kicker.wake)
         self._queue: asyncio.Queue[_Item | None] = asyncio.Queue()
@@ -106,7 +107,9 @@ class Writer:
         if self._map_type == "texthash" and generation != self._recorded:
             round_.reload = ("postfix",)  # the files may be right since before a crash
         self._kicker.expect(generation)
-        await self._publish(round_, lambda: self._publisher.load(wished), _newest(wished))
+        await self._publish(
+            round_, lambda: self._publisher.load(wished), newest(wished[USERS.name])
+        )
         self._task = asyncio.create_task(self._run())
 
     async def submit(self, job: Job) -> Committed:
@@ -220,7 +223,9 @@ class Writer:
         outcome = Outcome(generation=self.rounds.generation)
         for item in items:
             item.done.set_result(Committed(outcome, lambda: _all_live(self.rounds.underway())))
-        await self._publish(round_, lambda: self._publisher.load(wished), _newest(wished))
+        await self._publish(
+            round_, lambda: self._publisher.load(wished), newest(wished[USERS.name])
+        )
 
     async def _publish(
         self, round_: Round, work: Callable[[], Changed], witness: Witness | None = None
@@ -234,11 +239,11 @@ class Writer:
             _log.exception("publishing failed", generation=round_.last)
             self._lost = True  # what the files should hold: only the database knows
             return self.rounds.failed(round_, PublishFailed(PublishFailed.default))
-        if self._map_type == "texthash" and changed.keys() - {USERS.name}:
+        if changed.keys() & self._need_reload:
             round_.reload = tuple(dict.fromkeys(("postfix", *round_.reload)))
         round_.look = witness is not None or USERS.name in changed
         round_.anew = changed.get(USERS.name) == {}
-        round_.witness = witness or _witness(changed.get(USERS.name, {}), round_.last)
+        round_.witness = witness or witness_of(changed.get(USERS.name, {}), round_.last)
         return self.rounds.published(round_)
 
     def _applied(self) -> int:
@@ -281,19 +286,3 @@ def _fail(items: list[_Item], error: Exception) -> None:
 def _generations(db: sqlite3.Connection) -> tuple[int, int]:
     generation, applied = db.execute("SELECT generation, applied FROM state").fetchone()
     return generation, applied
-
-
-def _witness(users: Mapping[bytes, bytes | None], generation: int) -> Witness | None:
-    """One of the changed lines of Dovecot's file, the newest of those that are there."""
-    present = b"".join(line for line in users.values() if line)
-    gone = [key for key, line in users.items() if line is None]
-    if not present and gone:
-        return Witness(gone[0].decode(), generation, present=False)
-    return _newest({USERS.name: present})
-
-
-def _newest(wished: Mapping[str, bytes]) -> Witness | None:
-    """The mailbox whose line is the newest in Dovecot's file."""
-    found = max(_USER.findall(wished[USERS.name]), key=lambda user: int(user[1]), default=None)
-    name = found[0].decode().replace("\\", "") if found else ""
-    return Witness(name, int(found[1]), present=True) if found else None

@@ -45,6 +45,7 @@ class File:
 
 USERS = File("dovecot", "users", b":")
 VIRTUAL_MAILBOX_DOMAINS = File("postfix", "virtual_mailbox_domains")
+TRANSPORTS = File("postfix", "sender_dependent_default_transport_maps")
 RELAY_DOMAINS = File("postfix", "relay_domains")
 FILES = (
     USERS,
@@ -52,7 +53,7 @@ FILES = (
     File("postfix", "relay_recipient_maps"),
     File("postfix", "smtpd_sender_login_maps"),
     File("postfix", "recipient_access"),
-    File("postfix", "sender_dependent_default_transport_maps"),
+    TRANSPORTS,
     File("postfix", "virtual_alias_maps"),
     RELAY_DOMAINS,
     VIRTUAL_MAILBOX_DOMAINS,

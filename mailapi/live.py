@@ -29,8 +29,9 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,6 +45,7 @@ _ROUNDS: Final = 12  # and in any case, whatever the clock and later changes do
 _MARGIN: Final = 0.002  # seconds after the full second: timers and slewed clocks are not exact
 _UNASKED_MARGIN: Final = 0.05  # where no answer tells whether Dovecot is so far
 
+_USER: Final = re.compile(rb"^([^:]+):.*userdb_mailapi_generation=(\d+)$", re.MULTILINE)
 _NOT_SHOWN: Final = (
     "Dovecot answers, but does not show the change: it reads another users file than this service "
     "writes, or keeps log-ins in a cache (auth_cache_size), or its clock differs; compare its "
@@ -86,6 +88,22 @@ class _Call:
     live: asyncio.Future[None]
     looks: int = 0  # in vain, in later seconds
     rounds: int = 0
+
+
+def witness_of(users: Mapping[bytes, bytes | None], generation: int) -> Witness | None:
+    """One of the changed lines of Dovecot's file, the newest of those that are there."""
+    present = b"".join(line for line in users.values() if line)
+    gone = [key for key, line in users.items() if line is None]
+    if not present and gone:
+        return Witness(gone[0].decode(), generation, present=False)
+    return newest(present)
+
+
+def newest(users: bytes) -> Witness | None:
+    """The mailbox whose line is the newest in the text of Dovecot's file."""
+    found = max(_USER.findall(users), key=lambda user: int(user[1]), default=None)
+    name = found[0].decode().replace("\\", "") if found else ""
+    return Witness(name, int(found[1]), present=True) if found else None
 
 
 class Live:

@@ -10,7 +10,9 @@ import contextlib
 import importlib.machinery
 import importlib.util
 import json
+import os
 import random
+import signal
 import socket
 import subprocess
 import sys
@@ -193,6 +195,34 @@ def test_programs_get_nothing_of_ours(start: Start) -> None:
     names = {line.partition("=")[0] for line in reload.read("environment")}
     assert {"PATH", "LANG"} <= names <= {"PATH", "LANG", "PWD", "OLDPWD", "SHLVL", "_"}
     assert reload.read("counts") == ["3"]
+
+
+def test_postfix_is_reloaded_once_its_old_processes_are_gone(start: Start, tmp_path: Path) -> None:
+    """`postfix reload` returns early; the answer comes when no old child of master(8) is left."""
+    script = "import subprocess; subprocess.Popen(['sleep', '0.6']).wait(); input()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE) as master:
+        file = Path(f"/proc/{master.pid}/task/{master.pid}/children")
+        wait(lambda: file.read_text())
+        child = int(file.read_text())
+        (tmp_path / "master.pid").write_text(f"{master.pid:>10}\n")
+        reload = start(MASTER=str(tmp_path / "master.pid"), LEAVING=10)
+        assert reload.ask(b"reload postfix\n") == b"ok\n"
+        assert not is_alive(child)
+        master.kill()
+
+
+def test_a_busy_process_of_postfix_is_not_waited_for(start: Start, tmp_path: Path) -> None:
+    """An smtpd(8) in the middle of a session stays; the answer comes all the same."""
+    script = "import subprocess; subprocess.Popen(['sleep', '30']).wait()"
+    with subprocess.Popen([sys.executable, "-c", script]) as master:
+        file = Path(f"/proc/{master.pid}/task/{master.pid}/children")
+        wait(lambda: file.read_text())
+        child = int(file.read_text())
+        (tmp_path / "master.pid").write_text(str(master.pid))
+        reload = start(MASTER=str(tmp_path / "master.pid"), LEAVING=0.1)
+        assert reload.ask(b"reload postfix\n") == b"ok\n"
+        assert is_alive(child)
+        os.kill(child, signal.SIGKILL)
 
 
 def test_a_failure_is_told_without_the_programs_words(start: Start) -> None:
