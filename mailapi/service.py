@@ -161,7 +161,7 @@ class Changes:
 
     async def remove_key(self, request: Request) -> Rule:
         request.caller.administers()
-        return partial(keys.remove, key_id=number(request.key))
+        return partial(keys.remove, key_id=number(request.key), if_match=request.if_match)
 
     async def _hashed(self, caller: Caller, fields: dict[str, Any]) -> dict[str, Any]:
         """The fields with `password_hash` in place of a password. Raise `Invalid`, `Busy`."""

@@ -42,6 +42,7 @@ class KeyRing:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._records: dict[bytes, Record] = {}
+        self._changes = 0
 
     async def caller(self, authorization: str | None, address: str) -> Caller:
         """Who sends `Authorization: Bearer KEY` from `address`.
@@ -62,13 +63,16 @@ class KeyRing:
     def forget(self) -> None:
         """Keys have changed: look all of them up again."""
         self._records.clear()
+        self._changes += 1
 
     async def _record(self, digest: bytes) -> Record | None:
         record = self._records.get(digest)
         if record is None or record.checked < time.monotonic() - BELIEVED:
             self._records.pop(digest, None)
+            changes = self._changes
             record = await self._reader.run(partial(_find, digest=digest))
-            if record is not None and len(self._records) < MOST:
+            unchanged = changes == self._changes  # or it may be a removed one
+            if record is not None and unchanged and len(self._records) < MOST:
                 self._records[digest] = record
         return record
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from .. import service
 from ..apply import Committed
-from ..errors import Invalid, MailapiError, NotFound, NotLive
+from ..errors import Invalid, MailapiError, MethodNotAllowed, NotFound, NotLive
 from ..models import BatchItem, parse
 from ..txn import Rule
 from . import answers, body, writes
@@ -84,7 +84,10 @@ async def _planned(request: web.Request, item: dict[str, Any]) -> Rule:
         raise NotFound from None
     query = writes.once(parse_qsl(found[3] or "", keep_blank_values=True))
     asked = service.Request(caller(request), key, item["body"], query)
-    return await request.app[CONTEXT].changes.plan(item["method"], found[1], asked)
+    try:
+        return await request.app[CONTEXT].changes.plan(item["method"], found[1], asked)
+    except MethodNotAllowed:
+        raise Invalid("POST goes to /resource, PUT and DELETE to /resource/name.") from None
 
 
 def _answer(committed: Committed, applied: bool, problem: NotLive | None) -> web.Response:

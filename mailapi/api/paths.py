@@ -98,7 +98,7 @@ def _update(resource: str) -> Schema:
 
 
 def _delete(resource: str) -> Schema:
-    own = {"keys": (), "domains": (409, 412)}.get(resource, (412,))
+    own = (409, 412) if resource == "domains" else (412,)
     return operation(
         f"delete{RESOURCES[resource]}",
         f"Remove {_WORDS[resource]}",
@@ -107,7 +107,7 @@ def _delete(resource: str) -> Schema:
         parameters=(
             _KEYS[resource],
             *(("cascade",) if resource == "domains" else ()),
-            *(() if resource == "keys" else ("If-Match",)),
+            "If-Match",
             "Prefer",
         ),
         errors=(*_BODY, 404, *own),
@@ -122,10 +122,10 @@ def _batch() -> Schema:
         "batch",
         {200: ref("BatchAnswer"), 202: ref("BatchAnswer")},
         parameters=("Idempotency-Key", "Prefer"),
-        errors=(*_BODY, 404, 405, 409, 415, 422),
+        errors=(*_BODY, 404, 409, 415, 422),
     )
     either = {"anyOf": [ref("Error"), ref("BatchAnswer")]}
-    for status in (400, 403, 404, 405, 409, 422):
+    for status in (400, 403, 404, 409, 422):
         found["responses"][str(status)] = response(status, either)
     items = {"type": "array", "minItems": 1, "maxItems": 1000, "items": ref("BatchItem")}
     return found | takes(items, "Batch")

@@ -2,7 +2,8 @@
 
 `Prefer: respond-async` (RFC 7240) is answered as soon as the change is durable. `Idempotency-Key`
 makes a POST safe to repeat for a day: its fingerprint is keyed with the caller's API key, which is
-stored nowhere, because a request may hold a password.
+stored nowhere, because a request may hold a password. (For local administrators, who need no key,
+with a secret of this process.)
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import re
+import secrets
 from collections.abc import Iterable
 from typing import Final
 
@@ -27,6 +29,7 @@ from .middleware import Handler
 
 BODY_LIMIT: Final = 30.0  # seconds for a body to arrive
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_LOCAL_SECRET: Final = secrets.token_bytes(32)
 _ASYNC: Final = re.compile(r"(?:^|,)[ \t]*respond-async[ \t]*(?:[,;]|$)", re.IGNORECASE)
 
 
@@ -99,7 +102,8 @@ def idempotency_of(request: web.Request, raw: bytes) -> Idempotency | None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Invalid("Idempotency-Key must be 1 to 255 printable ASCII characters without blanks.")
-    secret = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+    authorization = request.headers.get("Authorization")
+    secret = authorization.encode("utf-8", "surrogateescape") if authorization else _LOCAL_SECRET
     text = request.path_qs.encode() + b"\n" + raw
     return Idempotency(key, hmac.digest(secret, text, "sha256"))
 

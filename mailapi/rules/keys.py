@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import keys, objects
-from ..errors import Invalid, NotFound
+from ..errors import Invalid
 from ..objects import KEY
-from ..txn import Result, Txn
+from ..txn import Result, Txn, existing
 
 
 def add(txn: Txn, fields: Mapping[str, Any]) -> Result:
@@ -34,12 +34,10 @@ def add(txn: Txn, fields: Mapping[str, Any]) -> Result:
     return Result("API key has been added", key_id, 201, data, secret=key)
 
 
-def remove(txn: Txn, key_id: int) -> Result:
-    """The key is refused from now on. Raise `Forbidden`, `NotFound`."""
+def remove(txn: Txn, key_id: int, if_match: str | None = None) -> Result:
+    """The key is refused from now on. Raise `Forbidden`, `NotFound`, `PreconditionFailed`."""
     txn.caller.administers()
-    if objects.one(txn.db, KEY, key_id) is None:
-        raise NotFound
-    before = objects.shown(txn.db, KEY, key_id)
+    before = existing(txn, KEY, key_id, if_match)
     txn.db.execute("DELETE FROM api_key WHERE id = ?", (key_id,))
     txn.log("remove", KEY, str(key_id), None, before=before)
     return Result("API key has been removed", key_id)

@@ -155,3 +155,12 @@ def test_the_database_itself_knows_three_scopes() -> None:
     with pytest.raises(sqlite3.IntegrityError):
         db.execute("INSERT INTO api_key VALUES (1, 'x', 'root', '[]', '[]', NULL, x'00', '')")
     db.close()
+
+
+async def test_if_match(api):
+    """DELETE honours If-Match for keys, too."""
+    key = (await api.post("/keys", {"name": "x", "scope": "read"})).json["id"]
+    answer = await api.delete(f"/keys/{key}", if_match='"another"')
+    assert answer.fault(412, "precondition_failed")
+    tag = (await api.get(f"/keys/{key}")).headers["ETag"]
+    assert (await api.delete(f"/keys/{key}", if_match=tag)).status == 200

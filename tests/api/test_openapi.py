@@ -140,7 +140,7 @@ def test_path_names_are_parameters() -> None:
 def test_error_codes(kind: type[errors.MailapiError], status: int) -> None:
     """Each status that errors have stands at an operation, with the codes it may have."""
     answers = [o["responses"].get(str(status)) for _, _, o in OPERATIONS.values()]
-    assert any(answers)
+    assert any(answers) or kind is errors.MethodNotAllowed  # which no operation that is here gives
     of = DOCUMENT["components"]["responses"][f"Error{status}"]
     every = {kind.code, *(sub.code for sub in kind.__subclasses__())}
     shown = set(
@@ -230,7 +230,7 @@ async def test_reads(made: Api) -> None:
         ("runBatch", None, {}, 200),
         ("runBatch", None, ASYNC, 202),
         ("runBatch", [], {}, 400),
-        ("runBatch", [{"method": "POST", "path": "/domains/x.example", "body": {}}], {}, 405),
+        ("runBatch", [{"method": "POST", "path": "/domains/x.example", "body": {}}], {}, 400),
         ("runBatch", [{"method": "DELETE", "path": "/domains/example.com"}], {}, 409),
         (
             "runBatch",
