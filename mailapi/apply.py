@@ -73,12 +73,8 @@ class Writer:
         live: Live,
         map_type: str,
     ) -> None:
-        self._db, self._publisher, self._renderer, self._hook = (
-            connection,
-            publisher,
-            renderer,
-            hook,
-        )
+        self._db, self._publisher = connection, publisher
+        self._renderer, self._hook = renderer, hook
         maps = {file.name for file in FILES if file is not USERS}
         self._map_type = map_type
         self._need_reload = maps if map_type == "texthash" else {TRANSPORTS.name}
