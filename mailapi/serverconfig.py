@@ -1,18 +1,22 @@
-"""What Postfix and Dovecot need to read our files: `mailapi config postfix` and `dovecot`.
+"""What Postfix and Dovecot need to read our files, and nginx to stand before us: `mailapi config`.
 
     postfix(config)     a shell script of postconf(1) lines, to be run by root
     dovecot(config)     conf.d/90-mailapi.conf, in the syntax of Dovecot 2.3 or 2.4
+    nginx(config)       conf.d/mailapi.conf, for nginx 1.18 or newer
 
-Both are complete for a stock Debian 12 or 13 but for the certificates, and fit the version that
-is installed here; a version that is given ("3.7.11", "2.4.1") is not asked for. The text comes from
-templates/config. Raise `ConfigError` where the server is not installed, its version is unknown, or
-a path has characters that its configuration cannot hold.
+All are complete for a stock Debian 12 or 13 but for the certificates. The first two fit the version
+that is installed here; a version that is given ("3.7.11", "2.4.1") is not asked for. The text comes
+from templates/config. Raise `ConfigError` where the server is not installed, its version is
+unknown, or a path has characters that its configuration cannot hold.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 import subprocess
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -23,6 +27,8 @@ from .errors import ConfigError
 
 QUEUE_DIRECTORY = Path("/var/spool/postfix")  # Debian's, where there is no Postfix to be asked
 BASE_DIR = (Path("/run/dovecot"), Path("/var/run/dovecot"))  # the same place on Debian
+
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - nothing is bound here
 
 # Neither servers' configuration has a way to write all of the others in all places.
 _PLAIN = re.compile(r"[A-Za-z0-9/._+@=-]+")
@@ -61,6 +67,33 @@ def dovecot(config: Config, version: str | None = None, queue_directory: Path | 
         queue=_plain("Postfix's queue_directory", str(queue)),
         userdb_socket=socket and _listener(socket),
     )
+
+
+def nginx(config: Config) -> str:
+    """The server blocks. nginx need not be installed. Raise `ConfigError` without a TCP port."""
+    server = config.server
+    if server.socket is not None or server.port == 0:
+        raise ConfigError(
+            "nginx tells the service who its clients are over TCP only: set [server] host and "
+            "port, and leave socket empty."
+        )
+    host = _LOOPBACK.get(server.host, server.host)
+    proxies = ("127.0.0.1", "::1") if host == "localhost" else (host,)
+    networks = server.trusted_proxies
+    return _render(
+        "nginx",
+        hostname=server.hostname,
+        upstream=f"[{host}]:{server.port}" if ":" in host else f"{host}:{server.port}",
+        proxies=", ".join(f'"{proxy}"' for proxy in proxies),
+        untrusted=any(not _within(proxy, networks) for proxy in proxies),
+    )
+
+
+def _within(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """False, too, for what is no address but a name."""
+    with contextlib.suppress(ValueError):
+        return any(ip_address(address) in network for network in networks)
+    return False
 
 
 def _render(name: str, **values: object) -> str:

@@ -1,4 +1,4 @@
-"""`mailapi config`: our own configuration, and what Postfix and Dovecot need."""
+"""`mailapi config`: our own configuration, and what Postfix, Dovecot and nginx need."""
 
 from __future__ import annotations
 
@@ -55,3 +55,12 @@ def dovecot(path: Path | None, dev: str | None) -> None:
     from .. import serverconfig
 
     click.echo(serverconfig.dovecot(options.load(path, dev)), nl=False)
+
+
+@config.command()
+@options.config_options
+def nginx(path: Path | None, dev: str | None) -> None:
+    """A file for conf.d of an nginx in front: TLS, time-outs, the API and its pages."""
+    from .. import serverconfig
+
+    click.echo(serverconfig.nginx(options.load(path, dev)), nl=False)

@@ -209,6 +209,13 @@ def test_config(tmp_path: Path) -> None:
     assert run("config", "show", "--config", file, cwd=tmp_path).stdout == shown.stdout
 
 
+def test_config_nginx(tmp_path: Path) -> None:
+    """`config nginx` prints server blocks for the configuration that it is given."""
+    done = run("config", "nginx", "--dev", tmp_path, cwd=tmp_path, MAILAPI_SERVER__PORT="8099")
+    assert done.returncode == 0
+    assert "proxy_pass http://127.0.0.1:8099;" in done.stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_end(tmp_path: Path, number: int) -> None:
     """A request under way is finished and its change is there at the next start; exit code 0."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -132,8 +133,44 @@ def test_unknown_version(version):
         dovecot(version)
 
 
-@pytest.mark.parametrize("name", ["postfix", "dovecot-2.3", "dovecot-2.4"])
+@pytest.mark.parametrize("name", ["postfix", "dovecot-2.3", "dovecot-2.4", "nginx"])
 def test_template_opens_with_a_comment(name):
     """Each template says first who reads it."""
     text = resources.path("templates", "config", f"{name}.j2").read_text()
     assert text.startswith("{# The output of `mailapi config ")
+
+
+@pytest.mark.parametrize(
+    ("host", "upstream", "proxies"),
+    [
+        ("127.0.0.1", "127.0.0.1:8080", '"127.0.0.1"'),
+        ("0.0.0.0", "127.0.0.1:8080", '"127.0.0.1"'),
+        ("10.0.0.5", "10.0.0.5:8080", '"10.0.0.5"'),
+        ("::1", "[::1]:8080", '"::1"'),
+        ("::", "[::1]:8080", '"::1"'),
+        ("localhost", "localhost:8080", '"127.0.0.1", "::1"'),
+    ],
+)
+def test_nginx_reaches_the_service(host, upstream, proxies):
+    """It goes where the service listens, and says whom the service must trust for it."""
+    text = serverconfig.nginx(configured(server={"host": host}))
+    assert set(re.findall("proxy_pass (.*);", text)) == {f"http://{upstream}"}
+    assert f"#   trusted_proxies = [{proxies}]\n" in text
+
+
+@pytest.mark.parametrize(
+    ("trusted", "missing"),
+    [((), True), (("127.0.0.1/32",), False), (("127.0.0.0/8",), False), (("::1/128",), True)],
+)
+def test_nginx_must_be_trusted(trusted, missing):
+    """Where [server] trusted_proxies lacks it, the output says so."""
+    networks = tuple(ip_network(network) for network in trusted)
+    text = serverconfig.nginx(configured(server={"trusted_proxies": networks}))
+    assert ("IT HAS NOT YET" in text) is missing
+
+
+@pytest.mark.parametrize("server", [{"socket": Path("/run/x")}, {"port": 0}])
+def test_nginx_needs_a_port(server):
+    """Over a Unix socket no client has an address, so nginx is not told to use one."""
+    with pytest.raises(ConfigError, match="port"):
+        serverconfig.nginx(configured(server=server))
