@@ -188,7 +188,8 @@ class Writer:
             return None
         self.batches += 1
         self.jobs += len(jobs)
-        return await self._publish_batch(items, done, applied)
+        await self._publish_batch(items, done, applied)
+        return await self._db.tidy()
 
     async def _publish_batch(self, items: list[_Item], done: Batch, applied: int) -> None:
         round_ = None

@@ -23,6 +23,7 @@ Work = Callable[[sqlite3.Connection], T]
 
 PRAGMAS = "PRAGMA foreign_keys = ON; PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY;"
 WRITER = PRAGMAS + "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
+LOG_STEP = 6 * 1024 * 1024  # octets; SQLite tries by itself from 4 MB on
 READER = PRAGMAS + "PRAGMA query_only = ON;"
 
 
@@ -33,6 +34,8 @@ class Connection:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
+        self._tidy_at = LOG_STEP
         self._db: aiosqlite.Connection | None = None
 
     async def open(self) -> None:
@@ -44,6 +47,20 @@ class Connection:
         if self._db is not None:
             await self._db.close()
             self._db = None
+
+    async def tidy(self) -> None:
+        """Begin the write-ahead log anew once it has grown; a busy reader is waited for shortly.
+
+        SQLite does that by itself only if nobody reads just then, so steady readers prevent it.
+        """
+        try:
+            size = self._log.stat().st_size
+        except OSError:
+            return
+        if size < self._tidy_at:
+            return
+        done = await self.run(_restart_log)
+        self._tidy_at = LOG_STEP if done else size + LOG_STEP
 
     async def run(self, work: Work[T]) -> T:
         """Run `work` in the connection's thread. Cancelling the caller does not stop it."""
@@ -81,6 +98,18 @@ class Reader(Connection):
             for (_, future), (result, failure) in zip(batch, outcomes, strict=True):
                 _resolve(future, result, failure)
         self._drain = None
+
+
+def _restart_log(db: sqlite3.Connection) -> bool:
+    """Whether the log is empty now. Source: sqlite.org, pragma.html, wal_checkpoint."""
+    db.execute("PRAGMA busy_timeout = 100")
+    try:
+        (busy, *_) = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        db.execute("PRAGMA busy_timeout = 5000")
+    return not busy
 
 
 def _try_all(works: list[Work[Any]], db: sqlite3.Connection) -> list[tuple[Any, Exception | None]]:

@@ -166,6 +166,7 @@ def test_stopping_while_the_hook_hangs(service: Service) -> None:
     client = threading.Thread(target=ask)
     client.start()
     poll((service.root / "runs").exists, what="the hook runs")
+    poll(lambda: service.state()["domains"], what="the change is stored")
     begun = time.monotonic()
     service.terminate()
     client.join()
