@@ -29,7 +29,9 @@
     ├── AlreadyRunning          another instance runs on this state directory
     ├── ShrunkenMap             publishing would drop most of a map's entries
     ├── StateError              the database is of a newer version, or damaged
-    └── Unreachable             a command cannot reach the service
+    ├── Unreachable             a command cannot reach the service
+    └── InitFailed              a step of `mailapi init` failed, or what it needs is missing
+        └── InitConflict        the administrator's settings are in its way
 
 `code` is stable: clients may depend on it. `msg` is one sentence that says what to do; it never
 holds a value that was refused, a secret or a file path.
@@ -222,3 +224,11 @@ class StateError(MailapiError):
 class Unreachable(MailapiError):
     code = "unreachable"
     default = "The service does not answer; start it, or check [server] and the log."
+
+
+class InitFailed(MailapiError):
+    code = "init"
+
+
+class InitConflict(InitFailed):
+    code = "init_conflict"

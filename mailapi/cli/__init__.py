@@ -9,13 +9,14 @@ from __future__ import annotations
 import click
 
 from .. import __version__, errors
-from . import backup, config, key, man, nouns, objects, serve, service
+from . import backup, config, init, key, man, nouns, objects, serve, service
 
 EXIT: dict[type[errors.MailapiError], int] = {
     errors.NotFound: 3,
     errors.Exists: 4,
     errors.NotEmpty: 4,
     errors.PreconditionFailed: 4,
+    errors.InitConflict: 4,
     errors.Unauthorized: 5,
     errors.Forbidden: 5,
     errors.Unreachable: 6,
@@ -55,6 +56,7 @@ def main() -> None:
 
 
 main.add_command(serve.serve)
+main.add_command(init.init)
 main.add_command(service.status)
 main.add_command(service.apply)
 main.add_command(service.render)

@@ -25,6 +25,8 @@ FLOORS = [
     {"api"},
     {"web"},
     {"app"},
+    {"setup"},
+    {"doctor"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,0 +1,1 @@
+"""`mailapi init`: set up this host, and take it back."""
