@@ -14,28 +14,23 @@ are strangers. Needs root, postfix, postfix-lmdb, dovecot-core, -imapd, -lmtpd a
 from __future__ import annotations
 
 import contextlib
-import functools
-import imaplib
 import json
 import os
 import shutil
 import signal
-import smtplib
 import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
-from email import message_from_bytes
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Self
 
+from clients import STRANGER, Clients, poll
 from layout import Layout
 from sink import Sink
 
 from mailapi.config import Config
 
-STRANGER, OWN_HOST = "127.0.0.1", "127.0.0.2"
 PROGRAMS = ("postconf", "dovecot", "doveadm", "openssl")
 
 
@@ -62,22 +57,12 @@ def run(*command: str | Path, stdin: str | None = None, env: dict[str, str] | No
     return said
 
 
-def poll(condition: Callable[[], Any], timeout: float = 10, what: str = "a condition") -> Any:
-    """The first true value of `condition`; TimeoutError if none comes in `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {timeout} s")
-        time.sleep(0.005)
-    return value
-
-
-class Bed:
+class Bed(Clients):
     def __init__(self, map_type: str = "lmdb") -> None:
         self.root = Path(tempfile.mkdtemp(prefix="bed-"))  # short, for the paths of sockets
         self.layout = Layout(self.root, map_type)
         self.config: Config = self.layout.config
-        self._masters: list[subprocess.Popen[bytes]] = []
+        self._masters: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Self:
         self.start()
@@ -86,6 +71,8 @@ class Bed:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    # ---------- the servers ----------
+
     def start(self) -> None:
         """Both servers answer when this returns."""
         self.layout.certificate()
@@ -93,112 +80,71 @@ class Bed:
         self.layout.write(self.sink.port, self.tls_sink.port)
         self.layout.empty_files()
         try:
-            self._start()
+            self.start_dovecot()
+            self.start_postfix()
         except BaseException:
             self.stop()
             raise
 
-    def _start(self) -> None:
-        postfix = ("/usr/lib/postfix/sbin/master", "-c", self.layout.postfix, "-d")
-        dovecot = ("dovecot", "-F", "-c", self.layout.dovecot)
-        with (self.root / "start.log").open("w") as log:
-            for command in (dovecot, postfix):  # in the foreground: ours to end
-                self._masters.append(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        env=self.layout.env,
-                        start_new_session=True,
-                    )
-                )
-        for port in (self.layout.imap_port, self.layout.smtp_port):
-            poll(lambda port=port: self._greets(port), what=f"a greeting; see {self.root}")
-
-    def _greets(self, port: int) -> bool:
-        for master in self._masters:
-            assert master.poll() is None, self.logs()
-        with contextlib.suppress(OSError), socket.create_connection((STRANGER, port), 5) as client:
-            return bool(client.recv(4))
-        return False
-
     def stop(self) -> None:
-        for master in self._masters:  # Dovecot takes a second to end its processes itself
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(master.pid, signal.SIGKILL)
-            master.wait(10)
-        self._masters.clear()
+        for name in list(self._masters):  # Dovecot takes a second to end its processes itself
+            self._end(name, signal.SIGKILL)
         self.sink.stop()
         self.tls_sink.stop()
         shutil.rmtree(self.root)
 
-    def reload_postfix(self) -> None:
-        """Return when the processes of before are gone; `postfix reload` does not wait for them."""
-        before = self._postfix_processes()
-        run("postfix", "-c", self.layout.postfix, "reload", env=self.layout.env)
-        poll(lambda: not before & self._postfix_processes(), what="the end of Postfix's processes")
+    def start_dovecot(self) -> None:
+        self._launch("dovecot", "dovecot", "-F", "-c", self.layout.dovecot)
+        self._greets("dovecot", self.layout.imap_port)
 
-    def _postfix_processes(self) -> set[str]:
-        master = self._masters[-1].pid
-        done = subprocess.run(
-            ["pgrep", "-P", str(master), "smtpd|trivial-rewrite|cleanup|qmgr"],
-            capture_output=True,
-            text=True,
-        )
-        return set(done.stdout.split())
+    def start_postfix(self) -> None:
+        master = "/usr/lib/postfix/sbin/master"
+        self._launch("postfix", master, "-c", self.layout.postfix, "-d")
+        self._greets("postfix", self.layout.smtp_port)
 
-    # ---------- mail in ----------
+    def stop_dovecot(self) -> None:
+        """As an administrator does it; log-ins and deliveries are refused when this returns."""
+        self._end("dovecot", signal.SIGTERM)
 
-    @contextlib.contextmanager
-    def smtp(
-        self, port: int | None = None, starttls: bool = False, own_host: bool = False
-    ) -> Iterator[smtplib.SMTP]:
-        """A session with port 25, or `layout.submission_port`, or over TLS `submissions_port`."""
-        port = port or self.layout.smtp_port
-        context = self.layout.client_context
-        kind: Any = smtplib.SMTP
-        if port == self.layout.submissions_port:
-            kind = functools.partial(smtplib.SMTP_SSL, context=context)
-        source = (OWN_HOST if own_host else STRANGER, 0)
-        with kind(STRANGER, port, "client.test", timeout=20, source_address=source) as client:
-            if starttls:
-                client.starttls(context=context)
-            client.ehlo()
-            yield client
+    def stop_postfix(self) -> None:
+        self._end("postfix", signal.SIGTERM)
 
-    def send(
-        self,
-        sender: str,
-        to: str | Iterable[str],
-        subject: str = "test",
-        body: str = "A line.\r\n",
-        auth: tuple[str, str] | None = None,
-        port: int | None = None,
-        starttls: bool = False,
-        own_host: bool = False,
-        declare_size: bool = True,
-    ) -> str:
-        """Send one message; with `auth` through submission. Return the queue id.
+    def _launch(self, name: str, *command: str | Path) -> None:
+        with (self.root / "start.log").open("a") as log:
+            self._masters[name] = subprocess.Popen(  # in the foreground: ours to end
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self.layout.env,
+                start_new_session=True,
+            )
 
-        Raises smtplib.SMTPResponseException with the first reply that is not 2xx, as `code, text`.
-        """
-        if auth:
-            port = port or self.layout.submission_port
-        starttls = starttls or (auth is not None and port != self.layout.submissions_port)
-        text = f"From: {sender or '<>'}\r\nSubject: {subject}\r\n\r\n{body}".encode()
-        with self.smtp(port, starttls, own_host) as client:
-            if auth:
-                client.login(*auth)
-            _must(client.mail(sender, [f"SIZE={len(text)}"] if declare_size else []))
-            for recipient in [to] if isinstance(to, str) else to:
-                _must(client.docmd("RCPT", f"TO:<{recipient}>"))  # as it is: smtplib mends it
-            return _must(client.data(text)).rpartition(" queued as ")[2]
+    def _greets(self, name: str, port: int) -> None:
+        def greeted() -> bool:
+            assert self._masters[name].poll() is None, self.logs()
+            with contextlib.suppress(OSError), socket.create_connection((STRANGER, port), 5) as s:
+                return bool(s.recv(4))
+            return False
+
+        poll(greeted, what=f"a greeting of {name}")
+
+    def _end(self, name: str, number: int) -> None:
+        master = self._masters.pop(name)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(master.pid, number)
+        master.wait(20)
+
+    # ---------- the servers' own tools ----------
 
     def queue(self) -> list[dict[str, Any]]:
         """Postfix's queue, as postqueue -j shows it."""
         listed = run("postqueue", "-c", self.layout.postfix, "-j", env=self.layout.env)
         return [json.loads(line) for line in listed.splitlines()]
+
+    def flush(self, queue_id: str) -> None:
+        """Try a deferred message again now."""
+        run("postqueue", "-c", self.layout.postfix, "-i", queue_id, env=self.layout.env)
 
     def settled(self, queue_id: str, timeout: float = 10) -> str:
         """Wait until the message is gone or deferred; the log's lines about it."""
@@ -210,38 +156,6 @@ class Bed:
 
         said: str = poll(done, timeout, f"{queue_id} removed or deferred")
         return said
-
-    # ---------- mailboxes ----------
-
-    @contextlib.contextmanager
-    def imap(self, user: str, password: str) -> Iterator[imaplib.IMAP4]:
-        """A session; raises imaplib.IMAP4.error where the log-in is refused."""
-        with imaplib.IMAP4(STRANGER, self.layout.imap_port, timeout=20) as client:
-            client.login(user, password)
-            yield client
-
-    def logs_in(self, user: str, password: str) -> bool:
-        with contextlib.suppress(imaplib.IMAP4.error), self.imap(user, password):
-            return True
-        return False
-
-    def messages(
-        self, user: str, password: str, subject: str, at_least: int = 1, timeout: float = 10
-    ) -> list[bytes]:
-        """The INBOX's messages of that subject, as soon as there are so many."""
-        with self.imap(user, password) as client:
-            return poll(
-                lambda: (found := _fetch(client, subject)) and len(found) >= at_least and found,
-                timeout,
-                f"{at_least} messages {subject!r} for {user}",
-            )
-
-    def subjects(self, user: str, password: str) -> list[str]:
-        """What is in the INBOX now; to show that something is not there, see `settled`."""
-        with self.imap(user, password) as client:
-            return [message_from_bytes(message)["Subject"] for message in _fetch(client)]
-
-    # ---------- the servers' own tools ----------
 
     def doveadm(self, *arguments: str) -> str:
         return run("doveadm", "-c", self.layout.dovecot, *arguments, env=self.layout.env)
@@ -263,17 +177,3 @@ class Bed:
     def logs(self) -> str:
         files = (self.root / name for name in ("start.log", "dovecot.log", "postfix.log"))
         return "".join(f.read_text(errors="replace") for f in files if f.exists())
-
-
-def _must(reply: tuple[int, bytes]) -> str:
-    code, text = reply
-    if code // 100 != 2:
-        raise smtplib.SMTPResponseException(code, text)
-    return text.decode()
-
-
-def _fetch(client: imaplib.IMAP4, subject: str | None = None) -> list[bytes]:
-    client.select("INBOX", readonly=True)
-    found = client.search(None, *(("SUBJECT", f'"{subject}"') if subject else ("ALL",)))[1][0]
-    numbers = found.split() if found else []
-    return [client.fetch(number.decode(), "(BODY.PEEK[])")[1][0][1] for number in numbers]

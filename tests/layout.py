@@ -11,11 +11,12 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from functools import cached_property
 from pathlib import Path
 
-from mailapi import config, serverconfig
+from mailapi import config, resources, serverconfig
 from mailapi.entries import FILES
 from mailapi.lmdbmap import LmdbMap
 
@@ -85,6 +86,21 @@ service imap-login {{
   }}
 }}
 """
+# for [reload] command: the program that systemd(1) would start, told where these servers are
+HOOK = """\
+#!{python} -IS
+import sys
+from importlib import machinery, util
+loader = machinery.SourceFileLoader("reload", "{program}")
+reload = util.module_from_spec(util.spec_from_loader("reload", loader))
+sys.dont_write_bytecode = True
+loader.exec_module(reload)
+reload.POSTFIX, reload.DOVEADM = "{root}/bin/postfix", "{root}/bin/doveadm"
+reload.MASTER = "{root}/spool/pid/master.pid"
+sys.exit(reload.answer(" ".join(sys.argv[1:]).encode() + b"\\n") != "ok")
+"""
+HERE = '#!/bin/sh\nexec {program} -c {configuration} "$@"\n'
+DIRECTORIES = ("postfix", "spool/pid", "data", "dovecot", "run", "state", "mail", "api", "bin")
 QUEUES = ("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming")
 QUEUES += ("private", "saved", "trace")
 
@@ -94,6 +110,8 @@ class Layout:
         self.root = root
         self.postfix = root / "postfix"
         self.dovecot = root / "dovecot" / "dovecot.conf"
+        self.service = root / "api"
+        self.hook = root / "bin/hook"
         self.config = _config(root, map_type)
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("MAIL_", "MAILAPI_"))}
         self.env["MAIL_CONFIG"] = str(self.postfix)
@@ -140,10 +158,23 @@ class Layout:
         self._backdate()
         self.dovecot.write_text(DOVECOT_CONF.format(**values))
         text = serverconfig.dovecot(self.config, queue_directory=self.root / "spool")
+        self._programs()
         self.dovecot.with_name("90-mailapi.conf").write_text(text)
 
+    def _programs(self) -> None:
+        program = resources.path("systemd", "mailapi-reload")
+        self._program("hook", HOOK.format(python=sys.executable, program=program, root=self.root))
+        for name, where in (("postfix", self.postfix), ("doveadm", self.dovecot)):
+            text = HERE.format(program=shutil.which(name), configuration=where)
+            self._program(name, text)
+
+    def _program(self, name: str, text: str) -> None:
+        file = self.root / "bin" / name
+        file.write_text(text)
+        file.chmod(0o755)
+
     def _directories(self) -> None:
-        for name in ("postfix", "spool/pid", "data", "dovecot", "run", "state", "mail", "api"):
+        for name in DIRECTORIES:
             (self.root / name).mkdir(parents=True)
         shutil.chown(self.root / "data", "postfix", "postfix")
         os.chown(self.root / "mail", VMAIL, VMAIL)
@@ -189,7 +220,7 @@ def _config(root: Path, map_type: str) -> config.Config:
     built = config.dev(root / "maps")
     sections = {
         "server": {"hostname": HOSTNAME},
-        "state": {"directory": root / "api"},
+        "state": {"directory": root / "api/state"},
         "passwords": {"bcrypt_rounds": 4},
         "postfix": {"map_type": map_type},
         "dovecot": {

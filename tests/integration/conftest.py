@@ -8,14 +8,18 @@ from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 from bed import Bed
-from world import ByHand
+from world import BedService, World
 
 
 @pytest.fixture(scope="session")
-def world(bed: Bed) -> Iterator[ByHand]:
-    world = ByHand(bed)
-    yield world
-    world.close()
+def service(bed: Bed) -> Iterator[BedService]:
+    with BedService(bed) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def world(service: BedService) -> World:
+    return World(service)
 
 
 @pytest.fixture(autouse=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 from bed import Bed
-from world import ByHand
+from world import World
 
 pytestmark = pytest.mark.peers
 STRANGER = "bob@elsewhere.test"
 
 
-def test_listed(bed: Bed, world: ByHand, refused):
+def test_listed(bed: Bed, world: World, refused):
     """Its mailboxes and aliases are relayed, not delivered here; who is not listed gets 550."""
     domain = world.domain(backupmx=True)
     world.mailbox(f"ann@{domain}")
@@ -23,7 +23,7 @@ def test_listed(bed: Bed, world: ByHand, refused):
         bed.send(STRANGER, f"nobody@{domain}")
 
 
-def test_unlisted_domain(bed: Bed, world: ByHand, refused):
+def test_unlisted_domain(bed: Bed, world: World, refused):
     """A domain without recipients relays all of them, but not its subdomains."""
     domain = world.domain(backupmx=True)
     bed.send(STRANGER, f"anyone@{domain}", f"any {domain}")
@@ -32,7 +32,7 @@ def test_unlisted_domain(bed: Bed, world: ByHand, refused):
         bed.send(STRANGER, f"anyone@sub.{domain}")
 
 
-def test_switched_off(bed: Bed, world: ByHand, refused):
+def test_switched_off(bed: Bed, world: World, refused):
     """A backup MX domain that is switched off relays nothing, from the next session on."""
     domain = world.domain(backupmx=True)
     bed.send(STRANGER, f"anyone@{domain}")

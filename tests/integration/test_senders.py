@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from bed import Bed
-from world import PASSWORD, ByHand
+from world import PASSWORD, World
 
 pytestmark = pytest.mark.peers
 
 
-def test_own_addresses(bed: Bed, world: ByHand):
+def test_own_addresses(bed: Bed, world: World):
     """Its own address, with a tag too, and the aliases that lead to it, through other aliases."""
     domain = world.domain()
     ann = world.mailbox(f"ann@{domain}")
@@ -21,10 +21,10 @@ def test_own_addresses(bed: Bed, world: ByHand):
         assert left.sender == f"{name}@{domain}"
 
 
-def test_spoofing(bed: Bed, world: ByHand, refused):
+def test_spoofing(bed: Bed, world: World, refused):
     """Not another mailbox, another's alias, an address that no one has, or a stranger's."""
     domain = world.domain()
-    ann, eve = world.mailbox(f"ann@{domain}"), world.mailbox(f"eve@{domain}")
+    ann, eve = world.mailboxes(f"ann@{domain}", f"eve@{domain}")
     world.alias(f"info@{domain}", eve)
     for sender in (eve, f"info@{domain}", f"nobody@{domain}", "boss@far.test"):
         for port in (bed.layout.submission_port, bed.layout.submissions_port):
@@ -32,7 +32,7 @@ def test_spoofing(bed: Bed, world: ByHand, refused):
                 bed.send(sender, "zoe@far.test", auth=(ann, PASSWORD), port=port)
 
 
-def test_switched_off(bed: Bed, world: ByHand, refused):
+def test_switched_off(bed: Bed, world: World, refused):
     """An alias that is switched off is no sender any more."""
     domain = world.domain()
     ann = world.mailbox(f"ann@{domain}")
@@ -41,3 +41,14 @@ def test_switched_off(bed: Bed, world: ByHand, refused):
     world.set_alias(info, active=False)
     with refused(553):
         bed.send(info, "zoe@far.test", auth=(ann, PASSWORD))
+
+
+def test_nobody(bed: Bed, world: World, refused):
+    """A log-in does not send as nobody, <>; bounces of other hosts come in."""
+    ann = world.mailbox(f"ann@{world.domain()}")
+    for port in (bed.layout.submission_port, bed.layout.submissions_port):
+        for recipient in ("zoe@far.test", ann):
+            with refused(554, "Access denied"):
+                bed.send("", recipient, auth=(ann, PASSWORD), port=port)
+    bed.send("", ann, "a bounce")
+    assert bed.messages(ann, PASSWORD, "a bounce")

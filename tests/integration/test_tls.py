@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import pytest
 from bed import Bed
-from world import PASSWORD, ByHand
+from world import PASSWORD, World
 
 pytestmark = pytest.mark.peers
 STRANGER = "bob@elsewhere.test"
 
 
-def test_enforce_in(bed: Bed, world: ByHand, refused):
+def test_enforce_in(bed: Bed, world: World, refused):
     """Refused with 550 without TLS, delivered with it; others are not concerned."""
     domain = world.domain()
-    ann, eve = world.mailbox(f"ann@{domain}", tls_enforce_in=True), world.mailbox(f"eve@{domain}")
+    ann, eve = world.mailboxes(f"ann@{domain}", f"eve@{domain}")
+    bed.send(STRANGER, ann)
+    world.set_mailbox(ann, tls_enforce_in=True)
     for recipient in (ann, f"ann+tag@{domain}"):
         with refused(550, "encryption"):
             bed.send(STRANGER, recipient)
     bed.send(STRANGER, ann, "over TLS", starttls=True)
     assert bed.messages(ann, PASSWORD, "over TLS")
     bed.send(STRANGER, eve)
+    world.set_mailbox(ann, tls_enforce_in=False)
+    bed.send(STRANGER, ann)
 
 
-def test_enforce_in_behind_an_alias(bed: Bed, world: ByHand, refused):
+def test_enforce_in_behind_an_alias(bed: Bed, world: World, refused):
     """An alias and a catch-all that lead to such a mailbox want TLS too; other names do not."""
     domain, other = world.domain(), world.domain()
     ann = world.mailbox(f"ann@{domain}", tls_enforce_in=True)
@@ -36,7 +40,7 @@ def test_enforce_in_behind_an_alias(bed: Bed, world: ByHand, refused):
     bed.send(STRANGER, eve)
 
 
-def test_inside_is_not_outside(bed: Bed, world: ByHand):
+def test_inside_is_not_outside(bed: Bed, world: World):
     """This host's own mail, and that of a log-in, need not come over TLS from outside."""
     ann = world.mailbox(f"ann@{world.domain()}", tls_enforce_in=True)
     bed.send("cron@mx.bed.test", ann, "from cron", own_host=True)
@@ -45,7 +49,7 @@ def test_inside_is_not_outside(bed: Bed, world: ByHand):
     assert bed.messages(ann, PASSWORD, "from ann")
 
 
-def test_enforce_out(bed: Bed, world: ByHand):
+def test_enforce_out(bed: Bed, world: World):
     """Deferred where the other server knows no TLS, delivered where it does."""
     ann = world.mailbox(f"ann@{world.domain()}", tls_enforce_out=True)
     auth = (ann, PASSWORD)
@@ -56,7 +60,7 @@ def test_enforce_out(bed: Bed, world: ByHand):
     assert not [m for m in bed.sink.messages if m.sender == ann]
 
 
-def test_opportunistic_out(bed: Bed, world: ByHand):
+def test_opportunistic_out(bed: Bed, world: World):
     """Other mail leaves over TLS where it can, and without where it cannot."""
     ann = world.mailbox(f"ann@{world.domain()}")
     bed.send(ann, ["zoe@tls.test", "zoe@far.test"], "both", auth=(ann, PASSWORD))
@@ -64,7 +68,7 @@ def test_opportunistic_out(bed: Bed, world: ByHand):
     assert not bed.sink.wait(lambda m: m.subject == "both" and m.sender == ann).tls
 
 
-def test_enforce_out_as_an_alias(bed: Bed, world: ByHand):
+def test_enforce_out_as_an_alias(bed: Bed, world: World):
     """Sending under an alias's address changes nothing about it."""
     domain = world.domain()
     ann = world.mailbox(f"ann@{domain}", tls_enforce_out=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from bed import Bed, run
-from world import PASSWORD, ByHand
+from world import PASSWORD, World
 
 from mailapi import config, serverconfig
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.peers
 STRANGER = "bob@elsewhere.test"
 
 
-def test_no_warnings(bed: Bed, world: ByHand):
+def test_no_warnings(bed: Bed, world: World):
     """postconf, doveconf and the servers' logs have no warning about the configuration."""
     ann = world.mailbox(f"ann@{world.domain()}")
     bed.send(STRANGER, ann, "wired")
@@ -51,14 +51,3 @@ def test_script_runs_again(tmp_path: Path):
         results.append([(tmp_path / name).read_text() for name in ("main.cf", "master.cf")])
     assert results[0] == results[1]
     assert results[0][1].count("\nsubmission ") == 1
-
-
-def test_texthash():
-    """Without LMDB a reload of Postfix makes a new domain known; there is no marker."""
-    with Bed("texthash") as bed:
-        world = ByHand(bed)
-        ann = world.mailbox(f"ann@{world.domain()}")
-        bed.reload_postfix()
-        bed.send(STRANGER, ann, "texthash")
-        assert bed.messages(ann, PASSWORD, "texthash")
-        assert not list(bed.config.postfix.directory.glob("*renew*"))
