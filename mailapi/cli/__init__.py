@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__, errors
-from . import backup, config, init, key, man, nouns, objects, serve, service
+from . import backup, config, doctor, init, key, man, nouns, objects, serve, service
 
 EXIT: dict[type[errors.MailapiError], int] = {
     errors.NotFound: 3,
@@ -57,6 +57,7 @@ def main() -> None:
 
 main.add_command(serve.serve)
 main.add_command(init.init)
+main.add_command(doctor.doctor)
 main.add_command(service.status)
 main.add_command(service.apply)
 main.add_command(service.render)

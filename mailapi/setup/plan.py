@@ -56,7 +56,7 @@ def make(host: Host, found: Found, conf: Mapping[Path, bytes] | None = None) -> 
     text = config_text(host, found)
     config = parse(text)
     staged = facts.staged(host, config, found) if conf is None else conf
-    ours = [*_accounts(config), *_directories(config), *_programs(found, text)]
+    ours = [*_accounts(config), *directories(config), *_config(text), *programs(found.program)]
     return Plan(found, config, ours, _servers(host, config, found, staged))
 
 
@@ -114,7 +114,8 @@ def mail_root(config: Config) -> Path:
     return Path(fixed if fixed.endswith("/") else str(Path(fixed).parent))
 
 
-def _directories(config: Config) -> list[Step]:
+def directories(config: Config) -> list[Directory]:
+    """Those that the service, Postfix and Dovecot need, and those above them."""
     mail = mail_root(config)
     directories = [
         Directory(config.state.directory, "mailapi", "mailapi", 0o700, "data"),
@@ -126,15 +127,17 @@ def _directories(config: Config) -> list[Step]:
     return [*map(Directory, above), *directories]
 
 
-def _programs(found: Found, config: str) -> list[Step]:
-    units = resources.path("systemd")
-    steps: list[Step] = [
-        Directory(configuration.DEFAULT_PATH.parent),
-        File(configuration.DEFAULT_PATH, config.encode(), None),
-        File(RELOAD, (units / "mailapi-reload").read_bytes(), 0o755),
-    ]
+def _config(text: str) -> list[Step]:
+    path = configuration.DEFAULT_PATH
+    return [Directory(path.parent), File(path, text.encode(), None)]
+
+
+def programs(program: Path) -> list[Step]:
+    """The program that reloads, and the units, of which one starts `program`."""
+    reload = resources.path("systemd", "mailapi-reload").read_bytes()
+    steps: list[Step] = [File(RELOAD, reload, 0o755)]
     for name in ("mailapi-reload.socket", "mailapi-reload.service", "mailapi.service"):
-        steps.append(File(UNITS / name, unit(name, found.program)))
+        steps.append(File(UNITS / name, unit(name, program)))
     for directory, name in WANTED.items():
         steps.append(Directory(UNITS / directory))
         steps.append(Link(UNITS / directory / name, str(UNITS / name)))

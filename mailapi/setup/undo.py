@@ -84,7 +84,7 @@ def _directory(host: Host, entry: Entry, purge: bool) -> str:
         return ""
     if before.kind == "directory":
         host.own(path, before.mode, before.uid, before.gid)
-        return ""
+        return f"{path} stays: it was there before." if holds == "data" else ""
     if holds == "rendered":
         _unrender(host, path)
     if host.remove_directory(path, everything=purge and holds == "data"):
