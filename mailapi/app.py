@@ -23,6 +23,7 @@ from aiohttp import web
 from . import notify, schema
 from .api import peer
 from .api.auth import KeyRing
+from .api.connections import Runner, most_connections
 from .api.context import CONTEXT, Context
 from .api.middleware import add_headers, outermost
 from .api.ratelimit import RateLimit
@@ -44,6 +45,7 @@ from .userdb import Userdb
 from .web import routes as pages
 
 LARGEST: Final = 8 * 1024 * 1024  # octets of a request's body
+BACKLOG: Final = 4096  # connections that wait to be accepted; the kernel's own most, as a rule
 GRACE: Final = 25.0  # seconds that requests under way have to finish
 _log = structlog.get_logger("mailapi")
 
@@ -102,9 +104,7 @@ def database(config: Config) -> Path:
 
 async def serve(config: Config, force: bool = False) -> None:
     """Answer requests until SIGTERM or SIGINT."""
-    runner = web.AppRunner(
-        create(config, force), access_log=None, shutdown_timeout=GRACE, keepalive_timeout=30
-    )
+    runner = Runner(create(config, force), most_connections(), shutdown_timeout=GRACE)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -125,14 +125,14 @@ async def listen(runner: web.AppRunner, config: Config) -> str:
     server = config.server
     try:
         if (given := notify.listening()) is not None:
-            await web.SockSite(runner, given).start()
+            await web.SockSite(runner, given, backlog=BACKLOG).start()
             where = "the socket that systemd opened"
         elif server.socket is not None:
-            await web.UnixSite(runner, str(server.socket)).start()
+            await web.UnixSite(runner, str(server.socket), backlog=BACKLOG).start()
             server.socket.chmod(0o660)  # for its group, whatever the umask
             where = str(server.socket)
         else:
-            await web.TCPSite(runner, server.host, server.port).start()
+            await web.TCPSite(runner, server.host, server.port, backlog=BACKLOG).start()
             where = f"http://{server.host}:{runner.addresses[0][1]}/api/v1"
         if server.admin_socket is not None:
             await web.UnixSite(runner, str(server.admin_socket)).start()

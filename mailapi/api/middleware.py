@@ -36,6 +36,7 @@ H = TypeVar("H", bound=Handler)
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH")
 ACCEPTED: Final = ("*/*", "application/*", "application/json", "text/")  # text: /metrics, pages
+GONE: Final = 499  # nginx's number for it
 _OPEN: Final = "__mailapi_open__"
 _SHAPE: Final = "__mailapi_errors__"
 _log = structlog.get_logger("mailapi.http")
@@ -74,6 +75,8 @@ async def outermost(request: web.Request, handler: Handler) -> web.StreamRespons
             response = await _admitted(context, request, handler, visit)
         except web.HTTPException as error:
             response = _translated(error)
+        except ConnectionResetError:  # the client has gone; this is for the log
+            response = web.Response(status=GONE)
         except Exception as error:
             response = _failed(error, getattr(handler, _SHAPE, answers.error))
         if not response.prepared:

@@ -27,7 +27,7 @@ from . import answers, body
 from .context import CONTEXT, VISIT, caller
 from .middleware import Handler
 
-BODY_LIMIT: Final = 30.0  # seconds for a body to arrive
+BODY_LIMIT: Final = 15.0  # seconds for a body to arrive; see `connections`
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 _LOCAL_SECRET: Final = secrets.token_bytes(32)
 _ASYNC: Final = re.compile(r"(?:^|,)[ \t]*respond-async[ \t]*(?:[,;]|$)", re.IGNORECASE)

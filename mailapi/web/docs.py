@@ -39,7 +39,7 @@ async def docs(request: web.Request) -> web.StreamResponse:
 @opened
 async def file(request: web.Request) -> web.StreamResponse:
     """One of the page's files; a browser may keep it, but asks each time whether it is the same."""
-    name = request.match_info["file"]
+    name = request.match_info["key"]
     if name not in FILES:
         raise NotFound("There is no such file; see /api/v1/docs.")
     folder = "swagger-ui" if name.startswith("swagger-ui") else "."

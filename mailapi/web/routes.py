@@ -15,7 +15,7 @@ def install(app: web.Application, config: Config) -> None:
     app.add_routes(
         [
             web.get("/api/v1/docs", docs.docs),
-            web.get("/api/v1/docs/{file}", docs.file),
+            web.get("/api/v1/docs/{key}", docs.file),
             web.get("/password", password.show),
             web.post("/password", password.change),
             web.get("/.well-known/change-password", password.well_known),
