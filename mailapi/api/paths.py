@@ -133,23 +133,6 @@ def _batch() -> Schema:
 
 def _service() -> dict[str, Schema]:
     text: Schema = {"type": "string"}
-    document = operation(
-        "getOpenApi",
-        "Show this document",
-        "service",
-        {200: {"type": "object"}},
-        parameters=("If-None-Match",),
-        headers=("ETag",),
-        closed=False,
-    )
-    docs = operation(
-        "getDocs",
-        "Show this document in a browser",
-        "service",
-        {200: text},
-        closed=False,
-        media="text/html",
-    )
     ready = {200: ref("Ready"), 503: ref("Ready")}
     health = {200: ref("Health")}
     metrics = operation(
@@ -164,8 +147,7 @@ def _service() -> dict[str, Schema]:
     return {
         "/status": {"get": _status()},
         "/apply": {"post": _apply()},
-        "/openapi.json": {"get": document},
-        "/docs": {"get": docs},
+        **_document(),
         "/healthz": {
             "get": operation("getHealth", "Does it answer?", "service", health, closed=False)
         },
@@ -174,6 +156,27 @@ def _service() -> dict[str, Schema]:
         },
         "/metrics": {"servers": [{"url": "/"}], "get": metrics},
     }
+
+
+def _document() -> dict[str, Schema]:
+    document = operation(
+        "getOpenApi",
+        "Show this document",
+        "service",
+        {200: {"type": "object"}},
+        parameters=("If-None-Match",),
+        headers=("ETag",),
+        closed=False,
+    )
+    docs = operation(
+        "getDocs",
+        "Show this document in a browser",
+        "service",
+        {200: {"type": "string"}},
+        closed=False,
+        media="text/html",
+    )
+    return {"/openapi.json": {"get": document}, "/docs": {"get": docs}}
 
 
 def _status() -> Schema:
