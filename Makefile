@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PEERS := postfix postfix-lmdb dovecot-core dovecot-imapd dovecot-lmtpd
+WEB := nginx-light chromium
 PYTEST_ARGS ?= -n auto --dist loadfile
 
 .PHONY: run test check bench peers
@@ -39,10 +40,15 @@ $(VENV)/dev: $(BIN)/python pyproject.toml
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	@touch $@ $(VENV)/run
 
-# Postfix and Dovecot for the tests; RUNLEVEL=1 keeps their packages from starting them.
+# Postfix and Dovecot for the tests, nginx and Chromium for those of the pages; RUNLEVEL=1 keeps their
+# packages from starting them. Not every distribution has a package chromium.
 peers:
 	@dpkg -s $(PEERS) >/dev/null 2>&1 || { \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; \
 	  then export RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive; \
 	    apt-get -qq update && apt-get -qq install -y --no-install-recommends $(PEERS) ssl-cert openssl; \
 	  else echo "Tests against real mail servers are skipped; install them: apt-get install $(PEERS)"; fi; }
+	@dpkg -s $(WEB) >/dev/null 2>&1 || { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -qq update && \
+	  RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends $(WEB); } \
+	  || echo "Tests behind nginx or in a browser are skipped; install them: apt-get install $(WEB)"

@@ -17,6 +17,7 @@ import base64
 import contextlib
 import itertools
 import json
+import os
 import shutil
 import signal
 from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
@@ -80,6 +81,8 @@ class Chromium:
         if self._process and self._process.returncode is None:
             self._process.send_signal(signal.SIGTERM)
             await self._process.wait()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)  # its children, which may still write
 
     async def open(self, url: str, **headers: str) -> Page:
         """A new tab that shows the address."""
