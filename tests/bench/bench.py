@@ -7,20 +7,20 @@ one machine at one time; the ratios are what to look at. `bench.py NAME …` run
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sqlite3
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import bcrypt
-from load import Client, Service, mailbox, percentile, seed, serving
+from load import Service, created, each, mailbox, percentile, seed, serving
+from peers import beds, crowd, quiet
 
-from mailapi import files, lmdbmap
+from mailapi import config, files, lmdbmap
 
 PORT = 18080
 ROWS: list[tuple[str, str, str]] = []
@@ -43,22 +43,6 @@ def timed(work: Callable[[], object], times: int = 50) -> float:
         work()
         found.append(time.perf_counter() - begin)
     return statistics.median(found)
-
-
-async def each(count: int, work: Callable[[int], Awaitable[object]]) -> list[float]:
-    """The seconds of each of `count` calls, one after the other."""
-    found = []
-    for number in range(count):
-        begin = time.perf_counter()
-        await work(number)
-        found.append(time.perf_counter() - begin)
-    return found
-
-
-async def created(client: Client, path: str, body: object) -> None:
-    status, text = await client.request("POST", path, body)
-    if status != 201 or not json.loads(text)["applied"]:
-        raise RuntimeError(text.decode())
 
 
 def bare(root: Path) -> None:
@@ -219,7 +203,24 @@ async def _passwords(service: Service) -> tuple[float, list[float]]:
     return time.perf_counter() - begin, health
 
 
-PARTS = {"bare": bare, "create": create, "many": many, "passwords": passwords}
+def peers(root: Path) -> None:
+    """With a real Postfix and a real Dovecot, which nobody uses meanwhile."""
+    work = "create mailbox with Postfix and Dovecot"
+    if reason := beds.missing():
+        return row(work, f"left out: {reason}")
+    with beds.Bed() as bed:
+        file = root / "peers.toml"
+        file.write_text(config.show(bed.config))
+        with serving(root, PORT, config_file=file) as service:
+            for clients, times, target in (
+                ("one client", asyncio.run(quiet(service)), "15 ms"),
+                ("16 at once", asyncio.run(crowd(service)), "each 1.1 s"),
+            ):
+                measured = f"p50 {ms(statistics.median(times))}, at most {ms(max(times))}"
+                row(f"{work}, {clients}", measured, target)
+
+
+PARTS = {"bare": bare, "create": create, "many": many, "passwords": passwords, "peers": peers}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 from mailapi import config, local
@@ -147,3 +147,19 @@ def mailbox(local_part: str, domain: str = "d1.example", **fields: object) -> di
 
 def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+
+
+async def each(count: int, work: Callable[[int], Awaitable[object]]) -> list[float]:
+    """The seconds of each of `count` calls, one after the other."""
+    found = []
+    for number in range(count):
+        begin = time.perf_counter()
+        await work(number)
+        found.append(time.perf_counter() - begin)
+    return found
+
+
+async def created(client: Client, path: str, body: object) -> None:
+    status, text = await client.request("POST", path, body)
+    if status != 201 or not json.loads(text)["applied"]:
+        raise RuntimeError(text.decode())
