@@ -1,4 +1,5 @@
 # make run: try the service.  make test: everything.  make check: style and types.  make bench: speed.
+# make test-host: install it on a Debian 12 and 13.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ PEERS := postfix postfix-lmdb dovecot-core dovecot-imapd dovecot-lmtpd
 WEB := nginx-light chromium
 PYTEST_ARGS ?= -n auto --dist loadfile
 
-.PHONY: run test check bench peers
+.PHONY: run test check bench peers test-host
 
 run: $(VENV)/run
 	$(BIN)/mailapi serve --dev
@@ -22,6 +23,10 @@ check: $(VENV)/dev
 
 bench: $(VENV)/dev peers
 	$(BIN)/python tests/bench/bench.py
+
+# Debian 12 and 13 in containers, from an empty host and back; needs root, debootstrap, systemd-nspawn.
+test-host: $(VENV)/dev
+	$(BIN)/python tests/host/prove.py $(HOSTS)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

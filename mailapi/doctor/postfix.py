@@ -146,15 +146,19 @@ def _destinations(patient: Patient) -> Iterator[Finding]:
     relayed = set(patient.keys("postfix/relay_domains"))
     bad = False
     for name in ("mydestination", "virtual_alias_domains"):
-        said = patient.host.ask("postconf", "-x", "-h", name) or ""
-        for domain in sorted((virtual | relayed) & set(words(said.lower()).split())):
+        said = words((patient.host.ask("postconf", "-x", "-h", name) or "").lower()).split()
+        raw = words(patient.host.ask("postconf", "-h", name) or "").split()
+        for domain in sorted((virtual | relayed) & set(said)):
             bad = True
+            rest = [word for word in raw if word.lower() != domain]
+            if rest == raw:  # it is there as the value of another parameter
+                rest = [word for word in said if word != domain]
             yield Finding(
                 f"postfix {name}",
                 "wrong",
                 f"{domain} is in {name} and a domain of mailapi",
                 "in one of both",
-                f"postconf -e '{name} = ...' without {domain} && {RELOAD}",
+                f"postconf -e {shlex.quote(f'{name} = ' + ', '.join(rest))} && {RELOAD}",
             )
     if not bad:
         yield Finding("postfix domains", "ok", "no domain of ours is in mydestination")

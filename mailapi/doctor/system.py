@@ -131,7 +131,8 @@ def _clock(patient: Patient) -> Iterator[Finding]:
     with contextlib.suppress(OSError):
         ahead = patient.host.real(path).stat().st_mtime - time.time()
         found = "no file is of the future" if ahead <= SKEW else f"{path} is {ahead:.0f} s ahead"
-        yield judge("clock", ahead <= SKEW, found, "not of the future", "timedatectl set-ntp true")
+        mend = f"timedatectl set-ntp true; touch {shlex.quote(str(path))}"
+        yield judge("clock", ahead <= SKEW, found, "not of the future", mend)
     said = patient.host.ask("timedatectl", "show", "-p", "NTPSynchronized", "--value")
     if said == "no":
         mend = "apt-get install systemd-timesyncd && timedatectl set-ntp true"

@@ -128,8 +128,8 @@ def _master(host: Host, plan: Plan) -> list[str]:
     ]
 
 
-def _services(master: str) -> dict[str, str]:
-    """name/type -> the logical line, with one blank between words; master(5)."""
+def _services(master: str) -> dict[str, tuple[str, ...]]:
+    """name/type -> the words of the logical line, the options in any order; master(5)."""
     logical: list[str] = []
     for line in master.splitlines():
         if not line.strip() or line.lstrip().startswith("#"):
@@ -139,7 +139,7 @@ def _services(master: str) -> dict[str, str]:
         else:
             logical.append(line)
     split = [line.split() for line in logical]
-    return {f"{fields[0]}/{fields[1]}": " ".join(fields) for fields in split if len(fields) > 1}
+    return {f"{f[0]}/{f[1]}": (*f[:8], *sorted(f[8:])) for f in split if len(f) > 1}
 
 
 def _dovecot(host: Host, plan: Plan) -> list[str]:

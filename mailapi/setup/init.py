@@ -21,7 +21,7 @@ from ..errors import InitConflict
 from . import activate, proof
 from . import undo as back
 from .host import Host
-from .journal import Entry, Journal
+from .journal import Journal
 from .plan import Plan, config_of
 from .steps import File, Step, pending
 
@@ -74,22 +74,22 @@ def undo(host: Host, force: bool, purge: bool, say: Say) -> None:
     with journal.locked():
         if not journal.open:
             return say("There is nothing to undo: mailapi init has changed nothing here.")
-        entries = journal.entries()
-        if not force and (changed := back.changed(host, entries)):
+        changed = back.changed(host, journal)
+        if changed and not force:
             raise InitConflict(
                 f"Changed since mailapi init: {', '.join(changed)}. --force takes it back all the "
                 f"same, and keeps a copy of files below {back.KEPT}."
             )
-        if kept := back.keep(host, entries):
+        if kept := back.keep(host, changed):
             say(f"What was changed since is kept in {kept}.")
-        _take_back(host, journal, entries, purge, say)
+        _take_back(host, journal, purge, say)
         journal.close()
     return say("This host is as it was before mailapi init.")
 
 
-def _take_back(host: Host, journal: Journal, entries: list[Entry], purge: bool, say: Say) -> None:
+def _take_back(host: Host, journal: Journal, purge: bool, say: Say) -> None:
     """The servers first: they must not read what is gone."""
-    marks = journal.marks()
+    entries, marks = journal.entries(), journal.marks()
     if (config := config_of(host)) is not None:
         proof.clean(host, config, journal)
     theirs = {name for e in entries if e.name == "servers" for name in e.note.get("paths", ())}

@@ -1,6 +1,7 @@
 """Take back what the journal tells, the newest first.
 
-    changed(host, entries)              what somebody changed since; `undo` would overwrite it
+    changed(host, journal)              what somebody changed since; `undo` would overwrite it
+    keep(host, changes)                 copies of it
     restore(host, journal, entry, ...)  make the path, directory or account what it was
 
 A path is as we left it, as it was before, or somebody changed it since. What is already as it was
@@ -11,6 +12,7 @@ stays, so an `undo` that was interrupted is done again. What somebody changed is
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -25,19 +27,23 @@ PATHS: Final = ("file", "link")
 RENDERED: Final = {"smtpd_renew.lmdb", *(f"{f.name}{end}" for f in FILES for end in ("", ".lmdb"))}
 
 
-def changed(host: Host, entries: list[Entry]) -> list[str]:
-    """What is neither as we left it nor as it was before: paths, and groups with new members."""
-    now: dict[Path, Image] = {}
-    found: list[str] = []
-    for entry in reversed(entries):
+def changed(host: Host, journal: Journal) -> dict[str, Path | None]:
+    """What is neither as we left it nor as it was before: paths, and groups with new members.
+
+    With each path, where that content is now: there, or among the journal's copies.
+    """
+    now: dict[Path, tuple[Image, Path]] = {}
+    found: dict[str, Path | None] = {}
+    for entry in reversed(journal.entries()):
         if entry.kind in PATHS:
-            image = now.get(entry.path) or host.image(entry.path)
+            image, where = now.get(entry.path) or (host.image(entry.path), entry.path)
             if not image.same(entry.after) and not image.same(entry.before):
-                found.append(entry.name)
-            now[entry.path] = entry.before
+                found.setdefault(entry.name, where)
+            if not image.same(entry.before):
+                now[entry.path] = entry.before, journal.copy(entry.copy)
         elif entry.kind == "user" and "group" in entry.note["new"] and _members(host, entry.name):
-            found.append(f"the members of the group {entry.name}")
-    return list(dict.fromkeys(found))
+            found[f"the members of the group {entry.name}"] = None
+    return found
 
 
 def restore(host: Host, journal: Journal, entry: Entry, purge: bool = False) -> str:
@@ -51,15 +57,15 @@ def restore(host: Host, journal: Journal, entry: Entry, purge: bool = False) -> 
     return ""
 
 
-def keep(host: Host, entries: list[Entry]) -> Path | None:
-    """Copy what somebody changed since to /var/backups; where that is."""
+def keep(host: Host, changes: Mapping[str, Path | None]) -> Path | None:
+    """Copy what somebody changed to /var/backups; where that is."""
     home = KEPT / f"mailapi-init.{time.strftime('%Y%m%dT%H%M%S')}"
-    paths = [Path(name) for name in changed(host, entries) if name.startswith("/")]
-    files = [path for path in paths if host.image(path).kind == "file"]
-    for path in files:
+    files = {Path(name): where for name, where in changes.items() if where is not None}
+    files = {path: where for path, where in files.items() if host.image(where).kind == "file"}
+    for path, where in files.items():
         target = home / path.relative_to("/")
         host.real(target.parent).mkdir(mode=0o700, parents=True, exist_ok=True)
-        host.write(target, host.read(path), 0o600)
+        host.write(target, host.read(where), 0o600)
     return home if files else None
 
 

@@ -203,7 +203,23 @@ def test_a_later_version_is_undone_too(host):
 
 
 @needs_root
+def test_a_change_between_two_runs_is_not_forgotten(host):
+    """What a second apply overwrote is named at undo, and kept if that is forced."""
+    apply(host)
+    path = Path("/usr/local/sbin/mailapi-reload")
+    host.real(path).write_text("mine\n")
+    apply(host)
+    with pytest.raises(InitConflict, match="mailapi-reload"):
+        undo(host)
+    undo(host, force=True)
+    assert host.image(path) == ABSENT
+    kept = [name for name in host.tree() if "/var/backups" in name and name.endswith(path.name)]
+    assert [host.text(Path(name)) for name in kept] == ["mine\n"]
+
+
+@needs_root
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # useradd(8) waits for the disk
 def test_killed_anywhere(tmp_path, host):
     """Killed at any act, `apply` finishes what was begun, and `undo` takes it back to the byte."""
     whole = FakeHost(tmp_path / "whole")
@@ -231,6 +247,7 @@ def test_killed_anywhere(tmp_path, host):
 
 @needs_root
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # useradd(8) waits for the disk
 def test_undo_killed_anywhere(tmp_path, host):
     """Killed at any act, `undo` is done again."""
     before, act = host.tree(), 0
