@@ -14,7 +14,6 @@ are strangers. Needs root, postfix, postfix-lmdb, dovecot-core, -imapd, -lmtpd a
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -23,7 +22,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from clients import STRANGER, Clients, poll
 from layout import Layout
@@ -136,11 +135,6 @@ class Bed(Clients):
         master.wait(20)
 
     # ---------- the servers' own tools ----------
-
-    def queue(self) -> list[dict[str, Any]]:
-        """Postfix's queue, as postqueue -j shows it."""
-        listed = run("postqueue", "-c", self.layout.postfix, "-j", env=self.layout.env)
-        return [json.loads(line) for line in listed.splitlines()]
 
     def flush(self, queue_id: str) -> None:
         """Try a deferred message again now."""
