@@ -50,6 +50,9 @@ def _apply(host: Host, really: bool, force: bool) -> None:
         click.echo(f"In the way: {line}")
     if really:
         init.apply(host, planned, [] if force else problems, click.echo)
+        click.echo("See whether all is well: mailapi doctor")
+        if here.nginx:
+            click.echo("nginx in front: mailapi config nginx > /etc/nginx/conf.d/mailapi.conf")
     elif problems:
         click.echo("Nothing was changed. To do it all the same: mailapi init --apply --force")
     else:

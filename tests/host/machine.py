@@ -14,6 +14,7 @@ where Debian is fetched. The container has a network of its own, with nothing bu
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -33,7 +34,8 @@ PACKAGES = [
     "dovecot-core", "dovecot-imapd", "dovecot-lmtpd", "nginx-light", "curl", "ca-certificates",
     "ssl-cert", "iproute2", "procps",
 ]  # fmt: skip
-NSPAWN = "systemd-nspawn -q -b --register=no --keep-unit --private-network --console=passive"
+# The console is read: systemd itself stops where nobody does, as soon as the terminal is full.
+NSPAWN = "systemd-nspawn -q -b --register=no --keep-unit --private-network --console=read-only"
 PATIENCE = 90.0  # seconds for a boot, or an end
 
 
@@ -105,9 +107,15 @@ def satisfied(house: Path, wheel: Path, version: str) -> bool:
 
 
 class Machine:
-    """A copy of a tree, removed at the end; MAILAPI_HOST_KEEP leaves it."""
+    """A copy of a tree, removed at the end; MAILAPI_HOST_KEEP leaves it.
+
+    One at a time: with --keep-unit, containers share their control groups, and systemd waits for
+    another one's processes when it stops a unit of the same name.
+    """
 
     def __init__(self, pristine: Path) -> None:
+        self.alone = (CACHE / "lock").open("w")
+        fcntl.flock(self.alone, fcntl.LOCK_EX)
         self.root = Path(tempfile.mkdtemp(prefix="mailapi-host-", dir=CACHE)) / "root"
         subprocess.run(["cp", "-a", "--reflink=auto", pristine, self.root], check=True)
         self.container: subprocess.Popen[bytes] | None = None
@@ -117,7 +125,11 @@ class Machine:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.halt()
+        try:
+            self.halt()
+        finally:
+            self.kill()
+        self.alone.close()
         if "MAILAPI_HOST_KEEP" in os.environ:
             print(f"{self.root} is kept")
         else:
@@ -175,7 +187,14 @@ class Machine:
         if self.container.poll() is None:
             os.kill(self.leader, signal.SIGRTMIN + 4) if self.leader else self.container.kill()
             self.container.wait(PATIENCE)
-        self.container = None
+        self.container, self.leader = None, 0
+
+    def kill(self) -> None:
+        """With its init all of a container ends; its nspawn alone would leave it running."""
+        if self.container is not None:
+            os.kill(self.leader or self.container.pid, signal.SIGKILL)
+            self.container.wait(PATIENCE)
+            self.container = None
 
     def reboot(self) -> None:
         self.halt()

@@ -29,6 +29,17 @@ INSTALL = (
     f"python3 -m venv {VENV} && {VENV}/bin/pip install --quiet --no-index "
     "--find-links /root/wheels mailapi && rm -r /root/wheels"
 )
+# What an administrator may have set, and how `init` begins to say so.
+SETTINGS = {
+    "postconf -e 'virtual_mailbox_domains = example.org'": "Postfix's virtual_mailbox_domains is",
+    "postconf -e 'mydestination = $myhostname, example.org, localhost'": "Postfix delivers mail to",
+    "postconf -M -e 'smtps/inet = smtps inet n - y - - smtpd'": "Postfix's master.cf has a service",
+    "cp /root/passdb.conf /etc/dovecot/conf.d/99-mine.conf": "Dovecot has another passdb (static)",
+}
+PASSDB = {
+    "12": "passdb {\n  driver = static\n  args = password=x\n}\n",
+    "13": "passdb mine {\n  driver = static\n  passdb_static_password = x\n}\n",
+}
 # What breaks, the check that must say so, and how the doctor says it is mended.
 FAULTS = {
     "chmod 0644 /var/lib/mailapi-maps/dovecot/users": "secrets in",
@@ -117,6 +128,7 @@ def prove(host: Host, kills: int) -> None:
     host.run(INSTALL)
     before = host.taken()
     shows(host, before)
+    conflicts(host)
     applies(host)
     nginx(host)
     mail(host, "first")
@@ -138,6 +150,26 @@ def shows(host: Host, before: dict[str, tuple[object, ...]]) -> None:
     host.fact("init shows what it would do", "make the group and user mailapi" in said)
     host.fact("init finds nothing in the way on a stock host", "In the way" not in said)
     host.fact("init changes nothing", not snapshot.differences(before, host.taken()))
+
+
+def conflicts(host: Host) -> None:
+    """What the administrator has set is shown, and nothing is done without --force."""
+    kept = "/etc/postfix/main.cf /etc/postfix/master.cf /etc/dovecot/conf.d"
+    host.run(f"tar -cPf /root/kept.tar {kept}")
+    (host.machine.root / "root/passdb.conf").write_text(PASSDB[host.version])
+    for setting in SETTINGS:
+        host.run(setting)
+    there = host.taken()
+    said = host.mailapi("init --apply", check=False)
+    for setting, what in SETTINGS.items():
+        host.fact(f"in the way: {setting}", f"In the way: {what}" in said, said)
+    host.fact("nothing is done without --force", not snapshot.differences(there, host.taken()))
+    host.mailapi("init --apply --force")
+    host.fact("with --force it is", not host.settle())
+    host.mailapi("init --undo --purge")
+    left = snapshot.differences(there, host.taken())
+    host.fact("and taken back", not left, left)
+    host.run(f"rm -r {kept}; tar -xPf /root/kept.tar; systemctl restart postfix dovecot")
 
 
 def applies(host: Host) -> None:
