@@ -30,8 +30,9 @@
     ├── ShrunkenMap             publishing would drop most of a map's entries
     ├── StateError              the database is of a newer version, or damaged
     ├── Unreachable             a command cannot reach the service
-    └── InitFailed              a step of `mailapi init` failed, or what it needs is missing
-        └── InitConflict        the administrator's settings are in its way
+    ├── InitFailed              a step of `mailapi init` failed, or what it needs is missing
+    │   └── InitConflict        the administrator's settings are in its way
+    └── SandboxFailed           a server of `mailapi sandbox` failed, or what it needs is missing
 
 `code` is stable: clients may depend on it. `msg` is one sentence that says what to do; it never
 holds a value that was refused, a secret or a file path.
@@ -232,3 +233,7 @@ class InitFailed(MailapiError):
 
 class InitConflict(InitFailed):
     code = "init_conflict"
+
+
+class SandboxFailed(MailapiError):
+    code = "sandbox"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from .. import __version__, errors
-from . import backup, config, doctor, init, key, man, nouns, objects, serve, service
+from . import backup, config, doctor, init, key, man, nouns, objects, sandbox, serve, service
 
 EXIT: dict[type[errors.MailapiError], int] = {
     errors.NotFound: 3,
@@ -56,6 +56,7 @@ def main() -> None:
 
 
 main.add_command(serve.serve)
+main.add_command(sandbox.sandbox)
 main.add_command(init.init)
 main.add_command(doctor.doctor)
 main.add_command(service.status)

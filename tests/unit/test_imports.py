@@ -25,7 +25,7 @@ FLOORS = [
     {"api"},
     {"web"},
     {"app"},
-    {"setup"},
+    {"setup", "sandbox"},
     {"doctor"},
     {"cli"},
     {"__main__"},
