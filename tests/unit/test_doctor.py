@@ -112,6 +112,14 @@ def openssl(begin: datetime.timedelta, end: datetime.timedelta, issuer: str = "C
         (openssl(HOURS, 900 * HOURS), "wrong"),
         ("", "wrong"),
     ],
+    ids=[
+        "good",
+        "ends soon",
+        "of its own",
+        "over",
+        "not yet",
+        "none",
+    ],  # no times: all workers agree
 )
 def test_certificates(said, status):
     """Expired, not yet valid or unreadable is wrong; about to expire or self-signed is a note."""
