@@ -97,9 +97,10 @@ class Host:
         return self.run(f"python3 /root/inside.py {shlex.join(words)}").strip()
 
     def curl(self, method: str, path: str, body: object) -> dict[str, object]:
-        """Through nginx, over TLS, as a client elsewhere would."""
+        """Through nginx, over TLS, as a client elsewhere would; nginx may be about to listen."""
         said = self.run(
-            f"curl -sk -X {method} https://{self.name}/api/v1{path} "
+            f"curl -sk --retry 20 --retry-delay 1 --retry-connrefused -X {method} "
+            f"https://{self.name}/api/v1{path} "
             f"-H 'Authorization: Bearer {self.key}' -H 'Content-Type: application/json' "
             f"-d {shlex.quote(json.dumps(body))}"
         )
