@@ -6,6 +6,7 @@
     │   ├── Invalid             fields are at fault (`fields`)
     │   │   ├── LimitExceeded   a limit of the domain would be exceeded
     │   │   ├── TargetNotFound  an alias target in a domain of ours does not exist
+    │   │   ├── RemoteFailed    the remote side of a sync job cannot be used as it is given
     │   │   └── AliasLoop       an alias would reach itself, or expand too far
     │   ├── Unauthorized        no key, or none that is valid
     │   ├── Forbidden           the key does not cover this
@@ -18,6 +19,7 @@
     │   └── RateLimited         too many requests
     ├── Unavailable             not now; nothing was stored
     │   ├── Busy                too many password hashes are queued
+    │   ├── NoRunner            nobody is there to run sync jobs
     │   ├── ShuttingDown        the service is stopping
     │   └── DiskFull            no room for the change
     ├── NotLive                 stored, but Postfix and Dovecot do not act on it yet
@@ -156,6 +158,11 @@ class PreconditionFailed(Refused):
     default = "The object has changed since it was read; read it again."
 
 
+class RemoteFailed(Invalid):
+    code = "remote_failed"
+    default = "The remote side cannot be used as it is given."
+
+
 class IdempotencyMismatch(Refused):
     code = "idempotency_mismatch"
     default = "This Idempotency-Key was used with another request; use a new one."
@@ -178,6 +185,11 @@ class Busy(Unavailable):
 class ShuttingDown(Unavailable):
     code = "shutting_down"
     default = "The service is stopping; try again as Retry-After says."
+
+
+class NoRunner(Unavailable):
+    code = "no_runner"
+    default = "No sync runner is connected; start mailapi-sync.service, and see [sync] socket."
 
 
 class DiskFull(Unavailable):

@@ -77,7 +77,11 @@ def _old(database: Path) -> _Old:
         with opened(database, "ro") as db:
             tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master "
                                                      "WHERE type = 'table'")]  # fmt: skip
-            ours = [t for t in tables if t != "state" and not t.startswith("sqlite_")]
+            ours = [
+                t
+                for t in tables
+                if t not in ("state", "sync_clock") and not t.startswith("sqlite_")
+            ]
             sql = "SELECT EXISTS (SELECT * FROM {})"
             holds = any(db.execute(sql.format(table)).fetchone()[0] for table in ours)
             (generation,) = db.execute("SELECT generation FROM state").fetchone()

@@ -39,6 +39,11 @@ def local_caller(request: web.Request, admin_socket: Path | None) -> Caller | No
     return administrator(name) if _admitted(uid, gid, name) else None
 
 
+def user(transport: asyncio.BaseTransport) -> int:
+    """The user of the process that connected."""
+    return _credentials(transport)[0]
+
+
 def restrict(path: Path) -> None:
     """Give the bound socket its mode, 0660, and where that is permitted its group. Or `OSError`.
 
@@ -49,7 +54,7 @@ def restrict(path: Path) -> None:
         shutil.chown(path, group=GROUP)
 
 
-def _credentials(transport: asyncio.Transport) -> tuple[int, int]:
+def _credentials(transport: asyncio.BaseTransport) -> tuple[int, int]:
     """The user and group of the process that connected."""
     peer = transport.get_extra_info("socket")
     raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)

@@ -16,12 +16,15 @@ MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
 FLOORS = [
     {"errors", "resources", "log", "metrics", "schemes"},
     {"addresses", "passwords", "keys", "files", "lmdbmap", "hook", "text", "caller", "settings"},
-    {"fields", "config", "snapshot", "userdb", "database", "hooksocket", "notify"},
+    {"fields", "config", "snapshot", "userdb", "database", "hooksocket", "notify"}
+    | {"reach", "secretbox"},
     {"models", "entries", "live", "objects", "schema", "serverconfig"},
-    {"render", "graph", "txn", "publish", "kick", "backup"},
+    {"render", "graph", "txn", "publish", "kick", "backup", "syncmodels"},
     {"rules", "whole", "rounds", "restore"},
-    {"batch", "service"},
+    {"batch", "syncplans"},
+    {"service"},
     {"apply", "local", "client"},
+    {"syncdesk", "syncrunner"},
     {"api"},
     {"web"},
     {"app"},
