@@ -1,12 +1,12 @@
 """The service's side of running sync jobs: what the runner is given, and what it tells.
 
-    runs, tests = await desk.work(session, free, seconds)   # waits until there is something
+    runs, tests = await desk.work(session, free, holding, seconds)  # waits for something
     stop = await desk.report(session, running, ended)       # at once; the runs that have to stop
     answer = await desk.test(fields)                        # for a client: a look at the remote
 
 The runner is another process with other rights; it has no access to the database. It names itself
-by a `session`, new at each start: when another session asks for work, or none has been heard for
-`LOST` seconds, the runs of the old one are over. So no job stays "running" for ever.
+by a `session`, new at each start, and says which runs it has; when it has one no more, or has not
+been heard for `LOST` seconds, the run is over. So no job stays "running" for ever.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import asyncio
 import contextlib
 import itertools
 import json
+import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -66,14 +67,16 @@ class Desk:
         return self._session is not None and time.monotonic() - self._heard < LOST
 
     async def work(
-        self, session: str, free: int, seconds: float
+        self, session: str, free: int, holding: Collection[int], seconds: float
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Up to `free` runs to begin, with `password1`, and tests, with a `number`.
 
-        Nothing after `seconds` without anything. Raise `Unavailable`.
+        `holding` are the runs that it has: others are over, whoever had them. Nothing after
+        `seconds` without anything. Raise `Unavailable`.
         """
+        if set(await self._reader.run(_running)) - set(holding):
+            await self._do(partial(syncruns.interrupt, holding=holding))
         if session != self._session:
-            await self._do(partial(syncruns.interrupt, session=session))
             self._session = session
             _log.info("runner connected")
         deadline = time.monotonic() + seconds
@@ -154,8 +157,8 @@ class Desk:
                 continue
             self._session = None
             try:
-                if await self._reader.run(_any_running):
-                    await self._do(partial(syncruns.interrupt, session=None))
+                if await self._reader.run(_running):
+                    await self._do(partial(syncruns.interrupt, holding=()))
                     _log.warning("the sync runner is lost; its runs are over")
             except MailapiError as error:
                 _log.warning("runs of a lost runner are not ended yet", cause=error.code)
@@ -166,5 +169,6 @@ class Desk:
         return committed.outcome.results[0].data or ""
 
 
-def _any_running(db: Any) -> bool:
-    return db.execute("SELECT 1 FROM sync_job WHERE running IS NOT NULL").fetchone() is not None
+def _running(db: sqlite3.Connection) -> list[int]:
+    rows = db.execute("SELECT running FROM sync_job WHERE running IS NOT NULL")
+    return [run for (run,) in rows]

@@ -101,7 +101,7 @@ class Remote:
         run(
             *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
             *("-nodes", "-days", "2", "-subj", f"/CN={NAME}"),
-            *("-addext", f"subjectAltName=DNS:{NAME}"),
+            *("-addext", f"subjectAltName=DNS:{NAME},IP:{HOST}"),
             *("-keyout", self.root / "key.pem", "-out", self.root / "cert.pem"),
         )
 

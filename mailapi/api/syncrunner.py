@@ -1,6 +1,6 @@
 """The socket of the sync runner: `[sync] socket`, an application of its own.
 
-    POST /work    {"session":…,"free":N}                 -> {"runs":[…],"tests":[…]}
+    POST /work    {"session":…,"free":N,"holding":[…]}   -> {"runs":[…],"tests":[…]}
     POST /report  {"session":…,"running":[…],"ended":[…],"tested":[…]} -> {"stop":[…]}
 
 /work is answered when there is something to do, or after `LONG` seconds. The kernel tells who
@@ -36,6 +36,7 @@ Word = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 class Work(Model):
     session: Session
     free: Annotated[int, Field(ge=0, le=64)]
+    holding: Annotated[list[Number], Field(max_length=10_000)]
 
 
 class Running(Model):
@@ -99,6 +100,8 @@ async def _admitted(
 def _known(uid: int, user: str) -> bool:
     if uid in (0, os.geteuid()):
         return True
+    if user.isdecimal():
+        return uid == int(user)
     try:
         return uid == pwd.getpwnam(user).pw_uid
     except KeyError:
@@ -107,7 +110,7 @@ def _known(uid: int, user: str) -> bool:
 
 async def _work(request: web.Request) -> web.Response:
     asked = await _parsed(request, Work)
-    runs, tests = await request.app[DESK].work(asked["session"], asked["free"], LONG)
+    runs, tests = await request.app[DESK].work(**asked, seconds=LONG)
     return web.json_response({"runs": runs, "tests": tests})
 
 

@@ -9,7 +9,20 @@ from __future__ import annotations
 import click
 
 from .. import __version__, errors
-from . import backup, config, doctor, init, key, man, nouns, objects, sandbox, serve, service
+from . import (
+    backup,
+    config,
+    doctor,
+    init,
+    key,
+    man,
+    nouns,
+    objects,
+    sandbox,
+    serve,
+    service,
+    syncrunner,
+)
 
 EXIT: dict[type[errors.MailapiError], int] = {
     errors.NotFound: 3,
@@ -59,6 +72,7 @@ main.add_command(serve.serve)
 main.add_command(sandbox.sandbox)
 main.add_command(init.init)
 main.add_command(doctor.doctor)
+main.add_command(syncrunner.sync_runner)
 main.add_command(service.status)
 main.add_command(service.apply)
 main.add_command(service.render)

@@ -3,7 +3,7 @@
     claim(txn, session, most)   -> the runs that begin, oldest due first, never two of one mailbox
     progress(txn, running)      messages, bytes, folder and share of runs
     end(txn, ended)             results; when each job is due next
-    interrupt(txn, session)     runs that no runner has any more (None: whoever had them)
+    interrupt(txn, holding)     runs that no runner has any more: all but those
 
 A failure doubles the pause, up to a day. After `LOGINS` refused log-ins a job is not due again
 before somebody changes or starts it. An interrupted run is no failure: its job is due again soon.
@@ -15,7 +15,7 @@ import json
 import random
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -97,12 +97,12 @@ def end(txn: Txn, ended: Iterable[Ended]) -> Result:
     return Result("", "")
 
 
-def interrupt(txn: Txn, session: str | None) -> Result:
-    """End the runs that are none of the session's."""
+def interrupt(txn: Txn, holding: Collection[int]) -> Result:
+    """End the runs that are not among them."""
     rows = txn.db.execute(
         "SELECT r.id, j.messages, j.bytes FROM sync_run r JOIN sync_job j ON j.running = r.id "
-        "WHERE r.session IS NOT ?",
-        (session,),
+        "WHERE r.id NOT IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(holding)),),
     ).fetchall()
     output = "The runner ended in the middle of this run."
     return end(txn, [Ended(run, INTERRUPTED, some, size, output) for run, some, size in rows])
