@@ -141,6 +141,7 @@ async def _runner_socket(config: Config, app: web.Application) -> AsyncIterator[
         syncrunner.application(app[CONTEXT].desk, config.sync.user),
         access_log=None,
         shutdown_timeout=1,
+        handler_cancellation=True,  # who has gone gets no work
     )
     await own.setup()
     try:

@@ -87,6 +87,10 @@ class Answer:
     def text(self) -> str:
         return self.raw.decode()
 
+    def fields(self) -> list[str]:
+        """The fields at fault."""
+        return [item["field"] for item in self.json.get("errors", [])]
+
     def fault(self, status: int, code: str, *fields: str) -> str:
         """The message of an error that must be of this status, code and fields, in its shape."""
         assert (self.status, self.json.get("code")) == (status, code), self.text

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +22,7 @@ from bed import Bed
 from layout import VMAIL
 from process import _processes
 from remote import HOST, PASSWORD, USER, Remote, contents
-from restapi import Api, domain
+from restapi import Answer, Api, domain
 
 from mailapi import app, local
 from mailapi.config import Config
@@ -56,16 +57,13 @@ class Syncing:
         self.domain = f"s{time.time_ns()}.example"
         await self.api.made("/domains", domain(self.domain))
         self.start()
+        while not self.api.context.desk.attended:
+            await asyncio.sleep(0.01)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        print(
-            "RUNS",
-            [(r["result"], r["output"]) for n in (1, 2) for r in await self.runs(n) if "id" in r]
-            if 0
-            else "",
-            self.api.rows("SELECT job_id, result, output FROM sync_run"),
-        )
+        rows = self.api.rows("SELECT job_id, result, output FROM sync_run ORDER BY id DESC LIMIT 4")
+        print(rows)
         print(self.said())  # with the report of a test that fails
         if self._process is not None:
             self._process.kill()
@@ -84,10 +82,10 @@ class Syncing:
         self._process.kill()
         self._process.join()
 
-    def stop(self) -> int:
+    async def stop(self) -> int:
         """SIGTERM; the exit code."""
         self._process.terminate()
-        self._process.join(20)
+        await asyncio.to_thread(self._process.join, 20)
         return int(self._process.exitcode)
 
     # ---------- jobs ----------
@@ -98,17 +96,29 @@ class Syncing:
         await self.api.made("/mailboxes", body | {"quota": 100, "active": True} | fields)
         return email
 
-    async def job(self, username: str, **fields: Any) -> int:
-        body = {
+    def body(self, username: str, **fields: Any) -> dict[str, Any]:
+        """A job of plain IMAP from the remote side."""
+        return {
             "username": username,
             "host1": HOST,
             "port1": self.remote.port,
             "user1": USER,
             "password1": PASSWORD,
             "enc1": "PLAIN",
-        }
-        answer = await self.api.made("/syncjobs", body | fields)
+        } | fields
+
+    async def job(self, username: str, **fields: Any) -> int:
+        answer = await self.api.made("/syncjobs", self.body(username, **fields))
         return int(answer["id"])
+
+    async def tested(self, username: str, **fields: Any) -> Answer:
+        return await self.api.post("/syncjobs?test=1", self.body(username, **fields))
+
+    def due(self, job: int) -> None:
+        """Its time has come; set beside the service."""
+        path = self.config.state.directory / "mailapi.db"
+        with contextlib.closing(sqlite3.connect(path, timeout=5)) as db, db:
+            db.execute("UPDATE sync_job SET due = 1 WHERE id = ?", (job,))
 
     async def show(self, job: int) -> dict[str, Any]:
         found: dict[str, Any] = (await self.api.get(f"/syncjobs/{job}")).json
@@ -145,6 +155,15 @@ class Syncing:
     def contents(self, email: str) -> dict[str, list[tuple[str, str, str]]]:
         with self.bed.imap(email, OWN) as client:
             return contents(client)
+
+    def engines(self) -> list[int]:
+        """Processes of mbsync, and of imap for it."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if b"mailapi-sync-" in (process / "cmdline").read_bytes():
+                    found.append(int(process.name))
+        return found
 
     def said(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""

@@ -2,9 +2,9 @@
 
     ended = await run(job, place, rules, note)  # -> Outcome; cancel it, and the engine ends
 
-Each folder is a channel of its own, with its state in the mailbox's home, so that a job that is
-removed and made again, or a database that is restored, copies nothing twice. The engine's files are
-in a private directory in memory where there is one; its process group ends with the run.
+Each folder is a channel of its own, whose state is in the mailbox's home (`memory`). The engine's
+other files are in a private directory, in memory where there is one; its process group ends with
+the run.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from .faults import SyncFault
+from .memory import Memory
 from .names import encode, excluded
 from .relay import Relay, Seen
 from .remote import Folder, Rules, explained, logged_in
@@ -116,9 +117,11 @@ async def run(
 async def _engine(
     job: dict[str, Any], place: Place, folders: Sequence[Folder], relay: Relay
 ) -> tuple[int, str]:
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made private
-    with tempfile.TemporaryDirectory(prefix="mailapi-sync-", dir=memory) as directory:
-        config = _configured(job, place, folders, relay, Path(directory))
+    memory = Memory(_home(job, place), job)
+    memory.begin()
+    shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made private
+    with tempfile.TemporaryDirectory(prefix="mailapi-sync-", dir=shared) as directory:
+        config = _configured(job, place, folders, relay, memory, Path(directory))
         process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "KILL", "mbsync", "-c", config, "-a"),
             stdin=asyncio.subprocess.DEVNULL,
@@ -130,13 +133,20 @@ async def _engine(
         )
         try:
             said = await _last(process)
-            return await process.wait(), _without(said, relay.word, directory)
+            status = await process.wait()
+            memory.end(status, said)
+            return status, _without(said, relay.word, directory)
         finally:
             await _end(process)
 
 
 def _configured(
-    job: dict[str, Any], place: Place, folders: Sequence[Folder], relay: Relay, directory: Path
+    job: dict[str, Any],
+    place: Place,
+    folders: Sequence[Folder],
+    relay: Relay,
+    memory: Memory,
+    directory: Path,
 ) -> Path:
     """Write the engine's files, mode 0600; the path of its configuration."""
     dovecot, config = directory / "dovecot.conf", directory / "mbsyncrc"
@@ -149,13 +159,15 @@ def _configured(
         dovecot=dovecot,
         user=_shell(job["username"]),
     )
-    state = _state(job, place)
     sync = "Pull New Flags Delete" if job["delete2"] else "Pull New Flags"
     channels = []
     for number, (folder, near) in enumerate(near_names(folders, job["subfolder2"]), 1):
-        key = hashlib.sha256(f"{folder.wire}\0{near}".encode()).hexdigest()[:32]
         far = "/".join(folder.levels)
-        values = {"far": _escape(far), "near": _escape(encode(near)), "state": state / key}
+        values = {
+            "far": _escape(far),
+            "near": _escape(encode(near)),
+            "state": memory.file(folder.wire, near),
+        }
         channels.append(CHANNEL.format(number=number, sync=sync, **values))
     _write(config, head + "".join(channels))
     return config
@@ -178,18 +190,10 @@ def near_names(folders: Sequence[Folder], under: str) -> Iterator[tuple[Folder, 
         yield folder, near
 
 
-def _state(job: dict[str, Any], place: Place) -> Path:
-    """Where the engine remembers what it has copied: in the mailbox's home, by the source."""
+def _home(job: dict[str, Any], place: Place) -> Path:
     local, _, domain = job["username"].rpartition("@")
     values = {"%d": domain, "%n": local, "%u": job["username"]}
-    home = Path(re.sub("%[dnu]", lambda found: values[found[0]], place.mail_home))
-    source = f"{job['user1']}\0{job['host1']}\0{job['subfolder2']}"
-    directory = home / "mailapi-sync" / hashlib.sha256(source.encode()).hexdigest()[:32]
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise SyncFault("local_failed", f"The mailbox's home: {error.strerror}.") from None
-    return directory
+    return Path(re.sub("%[dnu]", lambda found: values[found[0]], place.mail_home))
 
 
 def _delimiter(folders: Sequence[Folder]) -> str:
@@ -214,10 +218,10 @@ async def _watch(seen: Seen, folders: Sequence[Folder], note: Callable[[Progress
 
 def _result(status: int, said: str, seen: Seen) -> str:
     """The engine's end, as a code."""
-    if status == 0:
-        return _OK
     if re.search(r"overquota|quota exceeded", said, re.IGNORECASE):
         return "quota_full"
+    if status == 0:  # a message that is not taken is told, and no failure for mbsync
+        return "incomplete" if "returned an error" in said else _OK
     if seen.hung or "timeout" in said.lower():
         return "timeout"
     if seen.lost:
