@@ -21,6 +21,7 @@ from . import (
     sandbox,
     serve,
     service,
+    syncjob,
     syncrunner,
 )
 
@@ -62,9 +63,9 @@ EXIT_CODES = (
 def main() -> None:
     """A REST API for a plain single-host Postfix and Dovecot mail server.
 
-    It keeps domains, mailboxes and aliases, and writes what the two servers read. The commands for
-    status, apply, domain, mailbox, alias and changes ask the running service, here or at --url; the
-    others work on this host's own files.
+    It keeps domains, mailboxes, aliases and sync jobs, and writes what the two servers read. The
+    commands for status, apply, domain, mailbox, alias, syncjob and changes ask the running service,
+    here or at --url; the others work on this host's own files.
     """
 
 
@@ -81,5 +82,6 @@ main.add_command(key.key)
 main.add_command(backup.backup)
 main.add_command(backup.restore)
 main.add_command(man.man)
+main.add_command(syncjob.group())
 for noun in (objects.DOMAIN, objects.MAILBOX, objects.ALIAS, objects.CHANGES):
     main.add_command(nouns.group(noun))
