@@ -22,6 +22,12 @@ REASONS: Final = {  # code -> (the field at fault, what it means)
     "login_failed": ("password1", "the log-in is refused: user1 or password1 is wrong"),
     "listing_failed": ("host1", "does not list its folders"),
 }
+RESULTS: Final = {  # `exit_status`, as a whole; the service adds the last two
+    *REASONS,
+    *("ok", "quota_full", "incomplete", "time_limit", "stopped"),
+    *("local_failed", "engine_failed", "internal"),
+    *("interrupted", "password_unreadable"),
+}
 
 
 class SyncFault(Exception):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from bed import Bed, poll
+from layout import VMAIL
 from remote import PASSWORD, Remote, message
 from restapi import canaries
 from syncing import OWN, Syncing, state_files
@@ -186,9 +188,12 @@ async def test_what_was_removed_here(sync: Syncing, remote: Remote) -> None:
         client.expunge()
     for mark in (False, True):
         if mark:
-            (next(p for p in state_files(sync.bed, ann) if p.is_dir()) / "unfinished").touch()
+            (found,) = [path for path in state_files(sync.bed, ann) if path.is_dir()]
+            (found / "unfinished").touch()
+            os.chown(found / "unfinished", VMAIL, VMAIL)
         for _ in range(2):
-            assert (await sync.again(job))["messages"] == 0
+            shown = await sync.again(job)
+            assert (shown["exit_status"], shown["messages"]) == ("ok", 0)
     assert len(sync.contents(ann)["INBOX"]) == 3
 
 
@@ -205,6 +210,19 @@ async def test_it_dies_in_the_middle(sync: Syncing, remote: Remote) -> None:
     assert sync.contents(ann) == remote.contents()
 
 
+async def test_it_hangs(sync: Syncing, remote: Remote) -> None:
+    """The remote side says nothing any more: the run says so, and the next one completes it."""
+    remote.fill("INBOX", 60, size=300_000)
+    ann = await sync.mailbox()
+    job = await sync.job(ann)
+    await sync.until(job, lambda _: sync.engines())
+    remote.pause()
+    assert (await sync.ran(job))["exit_status"] == "timeout"
+    remote.go_on()
+    assert (await sync.again(job))["exit_status"] == "ok"
+    assert sync.contents(ann) == remote.contents()
+
+
 async def test_switched_off_while_it_runs(sync: Syncing, remote: Remote) -> None:
     """active:false and DELETE end a run; no engine is left."""
     remote.fill("INBOX", 60, size=300_000)
@@ -212,11 +230,13 @@ async def test_switched_off_while_it_runs(sync: Syncing, remote: Remote) -> None
     job, other = await sync.job(ann), await sync.job(bob)
     for one in (job, other):
         await sync.until(one, lambda shown: shown["is_running"])
+    remote.pause()
     await sync.api.changed(f"/syncjobs/{job}", {"active": False})
     assert (await sync.api.delete(f"/syncjobs/{other}")).status == 200
     shown = await sync.ran(job)
     assert (shown["exit_status"], shown["next_run"]) == ("stopped", None)
     poll(lambda: not sync.engines(), what="the end of the engines")
+    remote.go_on()
     await sync.api.changed(f"/syncjobs/{job}", {"active": True})
     assert (await sync.ran(job, 2))["exit_status"] == "ok"
     assert sync.contents(ann) == remote.contents()
@@ -228,10 +248,12 @@ async def test_sigterm(sync: Syncing, remote: Remote) -> None:
     ann = await sync.mailbox()
     job = await sync.job(ann)
     await sync.until(job, lambda _: sync.engines())
+    remote.pause()
     assert await sync.stop() == 0
     shown = await sync.show(job)
     assert (shown["is_running"], shown["exit_status"]) == (False, "stopped")
     assert not sync.engines()
+    remote.go_on()
     sync.start()
     assert (await sync.ran(job, 2))["exit_status"] == "ok"
     assert sync.contents(ann) == remote.contents()
@@ -277,6 +299,7 @@ async def test_the_password_is_nowhere(sync: Syncing, remote: Remote) -> None:
     ann = await sync.mailbox()
     job = await sync.job(ann)
     await sync.until(job, lambda _: sync.engines())
+    remote.pause()
     for process in Path("/proc").glob("[0-9]*"):
         for name in ("cmdline", "environ"):
             with contextlib.suppress(OSError):
