@@ -175,13 +175,9 @@ def _configured(
 
 def near_names(folders: Sequence[Folder], under: str) -> Iterator[tuple[Folder, str]]:
     """Each folder's name here: below `under`; no dots, which part the levels of Dovecot's names."""
-    names = {folder.name for folder in folders}
     taken: set[str] = set()
     for folder in folders:
-        name = folder.name
-        if name.startswith("INBOX/") and name[6:] not in names and not under:
-            name = name[6:]
-        name = re.sub(r"[.~]", "_", name)
+        name = re.sub(r"[.~]", "_", folder.name)
         near = "INBOX" if name.upper() == "INBOX" and not under else name
         near = f"{under}/{near}" if under else near
         if near in taken:

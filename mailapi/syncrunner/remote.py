@@ -4,8 +4,8 @@
         folders = await remote.folders()
 
 Certificates are checked for the name that was given, whatever the address. Only what a log-in and a
-list need of IMAP4rev1 (RFC 3501; STATUS=SIZE, RFC 8438); the copying is the engine's. Raises
-`SyncFault`, whose text never holds what was sent.
+list need of IMAP4rev1 (RFC 3501; NAMESPACE, RFC 2342; STATUS=SIZE, RFC 8438); the copying is the
+engine's. Raises `SyncFault`, whose text never holds what was sent.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ CONNECT: Final = 8.0  # seconds for one address, TLS included
 ANSWER: Final = 15.0  # seconds for the answer to a command
 LINE: Final = 1 << 20  # octets of a line, at most
 _LIST = re.compile(rb'\* LIST \(([^)]*)\) (NIL|"(?:\\.|[^"])*") (.*)', re.IGNORECASE | re.DOTALL)
+_PERSONAL = re.compile(rb'\* NAMESPACE \(\(("(?:\\.|[^"])*")', re.IGNORECASE)
 _NUMBER = re.compile(rb"(MESSAGES|SIZE) (\d+)", re.IGNORECASE)
 _LITERAL = re.compile(rb"\{(\d+)\+?\}\r\n$")
 
@@ -43,7 +44,10 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Folder:
-    """`wire` is its name as the server writes it, with `separator`s; `name` in Unicode with /."""
+    """`wire` is its name as the server writes it, with `separator`s.
+
+    `name` is in Unicode, with /, and without what a server puts before all names, as `INBOX.`.
+    """
 
     wire: str
     separator: str
@@ -97,14 +101,23 @@ class Remote:
 
     async def folders(self) -> list[Folder]:
         """All that can be opened, in the server's order."""
+        prefix = await self._prefix()
         lines, ok = await self._command(b'LIST "" "*"')
         if not ok:
             raise SyncFault("listing_failed")
         size = b" SIZE" if "STATUS=SIZE" in self.capabilities else b""
         return [
-            Folder(wire, separator, name, *await self._status(wire, size))
-            for wire, separator, name in filter(None, map(_listed, lines))
+            Folder(wire, separator, _name(wire, separator, prefix), *await self._status(wire, size))
+            for wire, separator in filter(None, map(_listed, lines))
         ]
+
+    async def _prefix(self) -> str:
+        """Before the names of the user's own folders, all but INBOX itself."""
+        if "NAMESPACE" not in self.capabilities:
+            return ""
+        lines, _ = await self._command(b"NAMESPACE")
+        found = next(filter(None, map(_PERSONAL.match, lines)), None)
+        return unquoted(found[1]) if found else ""
 
     async def _status(self, wire: str, size: bytes) -> tuple[int, int | None]:
         lines, ok = await self._command(b"STATUS " + _quoted(wire) + b" (MESSAGES" + size + b")")
@@ -227,18 +240,24 @@ def _quoted(text: str) -> bytes:
     return b'"' + text.replace("\\", "\\\\").replace('"', '\\"').encode() + b'"'
 
 
-def _listed(line: bytes) -> tuple[str, str, str] | None:
-    """`wire`, `separator` and `name` of a folder; None for what cannot be opened."""
+def _listed(line: bytes) -> tuple[str, str] | None:
+    """`wire` and `separator` of a folder; None for what cannot be opened."""
     found = _LIST.fullmatch(line)
     if found is None or re.search(rb"\\(Noselect|NonExistent)", found[1], re.IGNORECASE):
         return None
-    wire = _unquoted(found[3])
-    separator = "" if found[2].upper() == b"NIL" else _unquoted(found[2])
-    levels = wire.split(separator) if separator else [wire]
-    return wire, separator, "/".join(decode(level).replace("/", "_") for level in levels)
+    return unquoted(found[3]), "" if found[2].upper() == b"NIL" else unquoted(found[2])
 
 
-def _unquoted(text: bytes) -> str:
+def _name(wire: str, separator: str, prefix: str) -> str:
+    """Without the prefix, but where INBOX itself would be left."""
+    short = wire.removeprefix(prefix)
+    name = wire if short.upper() in ("", "INBOX") else short
+    levels = name.split(separator) if separator else [name]
+    return "/".join(decode(level).replace("/", "_") for level in levels)
+
+
+def unquoted(text: bytes) -> str:
+    """What an astring says; a name stays in modified UTF-7."""
     if text[:1] == b'"':
         text = re.sub(rb"\\(.)", rb"\1", text[1:-1])
     return text.decode("utf-8", "replace")

@@ -111,8 +111,9 @@ def test_two_folders_never_meet() -> None:
     folders = [
         remote.Folder(name, "/", name, 0, 0) for name in ("a.b", "a_b", "INBOX/Sent", "Sent")
     ]
+    folders.append(remote.Folder("shared/Sent", "/", "Sent", 0, 0))
     found = [near for _, near in engine.near_names(folders, "")]
-    assert len(set(found)) == 4
+    assert len(set(found)) == 5
 
 
 def test_secrets(tmp_path: Path) -> None:
