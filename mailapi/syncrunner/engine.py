@@ -200,15 +200,15 @@ def _delimiter(folders: Sequence[Folder]) -> str:
 async def _watch(seen: Seen, folders: Sequence[Folder], note: Callable[[Progress], None]) -> None:
     """Tell what has passed: folders are visited in their order."""
     total = sum(folder.messages for folder in folders) or 1
-    before: dict[str, tuple[int, int]] = {}
+    before: dict[str | None, tuple[str, int, int]] = {}
     done = 0
     for folder in folders:
-        before[folder.name] = before[folder.wire] = (done, folder.messages)
+        before[folder.wire] = (folder.name, done, folder.messages)
         done += folder.messages
     while True:
-        passed, here = before.get(seen.folder or "", (0, 0))
+        name, passed, here = before.get(seen.folder, (None, 0, 0))
         share = min(1.0, (passed + min(seen.in_folder, here)) / total)
-        note(Progress(seen.messages, seen.bytes, seen.folder, round(share, 4)))
+        note(Progress(seen.messages, seen.bytes, name, round(share, 4)))
         await asyncio.sleep(0.2)
 
 

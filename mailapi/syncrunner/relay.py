@@ -21,8 +21,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from .names import decode
-from .remote import LINE, Remote
+from .remote import LINE, Remote, unquoted
 
 SILENCE: Final = 60.0  # seconds
 _CHUNK: Final = 1 << 16
@@ -38,7 +37,7 @@ _BODY = re.compile(rb"BODY\[\] \{\d+\}\r\n$", re.IGNORECASE)
 
 @dataclass(slots=True)
 class Seen:
-    """What has passed; `lost` and `hung` are about the remote side."""
+    """What has passed; `folder` as on the wire; `lost` and `hung` are about the remote side."""
 
     messages: int = 0
     bytes: int = 0
@@ -135,7 +134,7 @@ class Relay:
             verb = found[2].upper()
             if verb in (b"SELECT", b"EXAMINE"):
                 line = found[1] + b" EXAMINE" + found[3] + b"\r\n"
-                self.seen.folder = decode(found[3].decode("utf-8", "replace").strip(' "'))
+                self.seen.folder = unquoted(found[3].strip())
                 self.seen.in_folder = 0
             self._bye |= verb == b"LOGOUT"
             if self._asked <= self._heard:  # the first that is not answered yet

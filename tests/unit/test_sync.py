@@ -13,7 +13,7 @@ from mailapi import config, local, reach
 from mailapi.secretbox import Secretbox
 from mailapi.syncrunner import engine, names, remote
 from mailapi.syncrunner.faults import SyncFault
-from mailapi.syncrunner.relay import Relay
+from mailapi.syncrunner.relay import Relay, Seen
 
 
 @pytest.mark.parametrize(
@@ -116,6 +116,20 @@ def test_two_folders_never_meet() -> None:
     assert len(set(found)) == 5
 
 
+async def test_progress() -> None:
+    """A folder is told by its name, and the share is right, whatever it is on the wire."""
+    wire = "INBOX.Entw&APw-rfe"
+    folders = [
+        remote.Folder("INBOX", ".", "INBOX", 1, 0),
+        remote.Folder(wire, ".", "Entwürfe", 3, 0),
+    ]
+    told: asyncio.Queue[engine.Progress] = asyncio.Queue()
+    seen = Seen(messages=2, bytes=20, folder=wire, in_folder=1)
+    task = asyncio.create_task(engine._watch(seen, folders, told.put_nowait))
+    assert await told.get() == engine.Progress(2, 20, "Entwürfe", 0.5)
+    task.cancel()
+
+
 def test_secrets(tmp_path: Path) -> None:
     """What is sealed is opened with the keys of the file only, which is for its owner."""
     box = Secretbox(tmp_path / "secrets" / "keys")
@@ -185,13 +199,16 @@ async def test_only_what_reads_passes(command: str) -> None:
     async with Relay(wire) as relay:  # type: ignore[arg-type]  # all that it uses is there
         reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
         await reader.readline()
-        writer.write(f'a LOGIN mailapi "{relay.word}"\r\nb {command}\r\nc SELECT x\r\n'.encode())
+        writer.write(
+            f'a LOGIN mailapi "{relay.word}"\r\nb {command}\r\nc SELECT "x.&APw-"\r\n'.encode()
+        )
         assert await reader.readline() == b"a OK done\r\n"
         assert (await reader.readline()).startswith(b"b NO")
         async with asyncio.timeout(5):
             while not wire.sent:
                 await asyncio.sleep(0)
-        assert wire.sent == [b"c EXAMINE x\r\n"]
+        assert wire.sent == [b'c EXAMINE "x.&APw-"\r\n']
+        assert relay.seen.folder == "x.&APw-"
         writer.close()
         await writer.wait_closed()
 
