@@ -21,7 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from bed import poll, run
 from layout import VMAIL, _free_ports
@@ -83,14 +83,20 @@ class Remote:
 
     def __enter__(self) -> Self:
         self.certificate()
+        self._prepare()
+        self.start()
+        return self
+
+    def _prepare(self) -> None:
         (self.root / "mail").mkdir()
         os.chown(self.root / "mail", VMAIL, VMAIL)
         (self.root / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
         values = {"root": self.root, "port": self.port, "tls_port": self.tls_port}
         text = CONF.format(vmail=VMAIL, **values)
         (self.root / "dovecot.conf").write_text(text)
-        self.start()
-        return self
+
+    def _launch(self, **options: Any) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(("dovecot", "-F", "-c", self.root / "dovecot.conf"), **options)
 
     def __exit__(self, *_: object) -> None:
         self.stop()
@@ -107,12 +113,8 @@ class Remote:
 
     def start(self) -> None:
         with (self.root / "start.log").open("w") as log:
-            self._master = subprocess.Popen(
-                ("dovecot", "-F", "-c", self.root / "dovecot.conf"),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
+            self._master = self._launch(
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         poll(self._greets, what=f"a greeting; see {self.root}")
 
