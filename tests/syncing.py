@@ -73,7 +73,7 @@ class Syncing:
     # ---------- the runner ----------
 
     def start(self) -> None:
-        arguments = (self.config, str(self.log), str(self.remote.ca))
+        arguments = (self.config, str(self.log), str(self.remote.ca), self._mark())
         self._process = _processes.Process(target=_child, args=arguments, daemon=True)
         self._process.start()
 
@@ -157,27 +157,32 @@ class Syncing:
             return contents(client)
 
     def engines(self) -> list[int]:
-        """Processes of mbsync, and of imap for it."""
+        """Processes of mbsync, and of imap for it, that this runner has started."""
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if b"mailapi-sync-" in (process / "cmdline").read_bytes():
+                if self._mark().encode() in (process / "cmdline").read_bytes():
                     found.append(int(process.name))
         return found
+
+    def _mark(self) -> str:
+        """Part of the arguments of each of its engines, and of no other's."""
+        return f"mailapi-sync-{self.domain}-"
 
     def said(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
 
-def _child(config: Config, log: str, ca: str) -> None:
+def _child(config: Config, log: str, ca: str, mark: str) -> None:
     """As the mail's user from here on; what is imported later may not be readable for it."""
     import encodings.idna
     import encodings.utf_16_be  # noqa: F401 - for names
 
-    from mailapi.syncrunner import relay
+    from mailapi.syncrunner import engine, relay
     from mailapi.syncrunner.main import serve
 
     relay.SILENCE = 3.0  # type: ignore[misc]  # a minute is long for a test
+    engine.PREFIX = mark  # type: ignore[misc]  # others' engines run at the same time
 
     fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(fd, 1)

@@ -28,6 +28,7 @@ from .relay import Relay, Seen
 from .remote import Folder, Rules, explained, logged_in
 
 LAST: Final = 2000  # characters of what the engine says
+PREFIX: Final = "mailapi-sync-"  # of the private directories' names
 _OK: Final = "ok"
 _TOKEN = re.compile(r'["\\]')
 _NOISE = re.compile(r"Password is being sent in the clear|stats-writer|Info: Disconnected|^\s*$")
@@ -120,7 +121,7 @@ async def _engine(
     memory = Memory(_home(job, place), job)
     memory.begin()
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made private
-    with tempfile.TemporaryDirectory(prefix="mailapi-sync-", dir=shared) as directory:
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=shared) as directory:
         config = _configured(job, place, folders, relay, memory, Path(directory))
         process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "KILL", "mbsync", "-c", config, "-a"),
