@@ -110,6 +110,7 @@ RemotePassword = Annotated[
     str, Field(min_length=1, max_length=1000), AfterValidator(_free_text(""))
 ]
 Interval = Annotated[int, Field(ge=1, le=43800, description="minutes")]
+MaxAge = Annotated[int, Field(ge=0, le=36500, description="days, 0 = all")]
 Folder = Annotated[str, Field(max_length=200, pattern=r"^[^*%.~\\\"]*$"), AfterValidator(_folder)]
 Pattern = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_free_text(""))]
 Patterns = Annotated[

@@ -72,7 +72,7 @@ ALIAS = Kind(
 SYNCJOB = Kind(
     "sync_job",
     "json_object('id', id, "
-    + _plain("username", "host1", "port1", "user1", "enc1", "mins_interval", "subfolder2")
+    + _plain("username", "host1", "port1", "user1", "enc1", "mins_interval", "subfolder2", "maxage")
     + f", 'exclude', json(exclude), {_flag('delete2', 'active')}, "
     + "'is_running', json(iif(running IS NULL, 'false', 'true')), 'last_run', last_run, "
     + "'success', json(CASE success WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END), "

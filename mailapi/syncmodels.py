@@ -12,6 +12,7 @@ from .fields import (
     HostName,
     Interval,
     LogIn,
+    MaxAge,
     Patterns,
     Port,
     RemotePassword,
@@ -30,6 +31,7 @@ class SyncJobAdd(Model):
     enc1: Literal["SSL", "TLS", "PLAIN"] = "SSL"
     mins_interval: Interval = 20
     subfolder2: Folder = ""
+    maxage: MaxAge = 0
     exclude: Patterns = Field(default_factory=list)
     delete2: bool = False
     active: bool = True
@@ -59,6 +61,7 @@ class SyncJob(Model):
     enc1: str
     mins_interval: int
     subfolder2: str
+    maxage: int
     exclude: list[str]
     delete2: bool
     active: bool

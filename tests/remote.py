@@ -19,7 +19,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -126,15 +126,6 @@ class Remote:
             self._master.wait(10)
             self._master = None
 
-    def pause(self) -> None:
-        """It hangs: connections stay open, nothing is answered."""
-        assert self._master is not None
-        os.killpg(self._master.pid, signal.SIGSTOP)
-
-    def go_on(self) -> None:
-        assert self._master is not None
-        os.killpg(self._master.pid, signal.SIGCONT)
-
     def _greets(self) -> bool:
         assert self._master is not None
         assert self._master.poll() is None, (self.root / "start.log").read_text()
@@ -150,14 +141,19 @@ class Remote:
 
     def fill(self, folder: str, count: int, first: int = 1, size: int = 200) -> None:
         """`count` messages, a day apart, every third one \\Seen; `folder` in modified UTF-7."""
+        numbers = range(first, first + count)
+        self.add(folder, [(number, 1_600_000_000 + number * 86_400) for number in numbers], size)
+
+    def add(self, folder: str, messages: Iterable[tuple[int, float]], size: int = 200) -> None:
+        """Messages by number and time of arrival; the folder is made if need be."""
         with self.imap() as client:
             if folder != "INBOX":
                 client.create(f'"{folder}"')
-            for number in range(first, first + count):
+            for number, arrived in messages:
                 text = message(folder, number, size)
-                when = time.localtime(1_600_000_000 + number * 86_400)
                 flags = r"(\Seen)" if number % 3 == 0 else ""
-                said = client.append(f'"{folder}"', flags, imaplib.Time2Internaldate(when), text)
+                when = imaplib.Time2Internaldate(arrived)
+                said = client.append(f'"{folder}"', flags, when, text)
                 assert said[0] == "OK", said
 
     def contents(self) -> dict[str, list[tuple[str, str, str]]]:

@@ -115,6 +115,7 @@ SYNCJOB: Final = Noun(
         Field("enc1", str, "SSL, TLS (STARTTLS) or PLAIN.", "SSL"),
         Field("mins_interval", int, "Minutes between two runs.", 20),
         Field("subfolder2", str, "The folder to put everything under.", ""),
+        Field("maxage", int, "Only messages that arrived in the last N days; 0 is all.", 0),
         Field("exclude", list, "A pattern of folders to leave out; repeat it. '' for none."),
         Field("delete2", bool, "What is gone there goes here, too."),
         _ACTIVE,

@@ -13,6 +13,7 @@ CREATE TABLE sync_job (
     enc1           TEXT    NOT NULL CHECK (enc1 IN ('SSL', 'TLS', 'PLAIN')),
     mins_interval  INTEGER NOT NULL CHECK (mins_interval >= 1),
     subfolder2     TEXT    NOT NULL,
+    maxage         INTEGER NOT NULL CHECK (maxage >= 0), -- days, 0 = all
     exclude        TEXT    NOT NULL, -- JSON array of patterns
     delete2        INTEGER NOT NULL CHECK (delete2 IN (0, 1)),
     active         INTEGER NOT NULL CHECK (active IN (0, 1)),

@@ -28,15 +28,17 @@ KEPT: Final = 100  # runs of a job
 OK, LOGIN, INTERRUPTED, STOPPED = "ok", "login_failed", "interrupted", "stopped"
 _JITTER: Final = 0.1  # of the interval
 _DUE: Final = """
-SELECT j.id, j.username, j.host1, j.port1, j.user1, j.secret, j.enc1, j.subfolder2, j.exclude,
-       j.delete2
+SELECT j.id, j.username, j.host1, j.port1, j.user1, j.secret, j.enc1, j.subfolder2, j.maxage,
+       j.exclude, j.delete2
 FROM sync_job j JOIN mailbox m ON m.id = j.mailbox_id JOIN domain d ON d.id = j.domain_id
 WHERE j.active AND j.due <= ? AND j.running IS NULL AND m.active AND d.active AND NOT d.backupmx
   AND NOT EXISTS (SELECT 1 FROM sync_job o WHERE o.mailbox_id = j.mailbox_id
                   AND o.running IS NOT NULL)
 ORDER BY j.due, j.id LIMIT 1
 """
-_NAMES: Final = ("job", "username", "host1", "port1", "user1", "secret", "enc1", "subfolder2")
+_NAMES: Final = (
+    *("job", "username", "host1", "port1", "user1", "secret", "enc1", "subfolder2", "maxage"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def claim(txn: Txn, session: str, most: int) -> Result:
     found: list[dict[str, Any]] = []
     while len(found) < most and (row := txn.row(_DUE, int(time.time()))):
         fields = dict(zip((*_NAMES, "exclude", "delete2"), row, strict=True))
-        fields |= {"exclude": json.loads(row[8]), "delete2": bool(row[9])}
+        fields |= {"exclude": json.loads(row[9]), "delete2": bool(row[10])}
         start = {"job_id": row[0], "session": session, "started": txn.now}
         run = txn.insert("sync_run", start)
         state = {"running": run, "last_run": txn.now, "messages": 0, "bytes": 0}

@@ -1,66 +1,36 @@
-"""One run: the remote side, the relay, and mbsync(1) between it and Dovecot's imap program.
+"""One run: the remote side, the relay, mbsync(1), and Dovecot's imap program behind `near`.
 
     ended = await run(job, place, rules, note)  # -> Outcome; cancel it, and the engine ends
 
 Each folder is a channel of its own, whose state is in the mailbox's home (`memory`). The engine's
-other files are in a private directory, in memory where there is one; its process group ends with
-the run.
+other files are in a private directory, in memory where there is one. All programs end with the run.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hashlib
 import os
 import re
-import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
+from . import mbsyncrc, process
 from .faults import SyncFault
+from .mbsyncrc import Channel
 from .memory import Memory
-from .names import encode, excluded
-from .relay import Relay, Seen
-from .remote import Folder, Rules, explained, logged_in
+from .names import excluded
+from .near import Near
+from .relay import Relay, Seen, Young
+from .remote import Folder, Remote, Rules, explained, logged_in
 
 LAST: Final = 2000  # characters of what the engine says
 PREFIX: Final = "mailapi-sync-"  # of the private directories' names
 _OK: Final = "ok"
-_TOKEN = re.compile(r'["\\]')
 _NOISE = re.compile(r"Password is being sent in the clear|stats-writer|Info: Disconnected|^\s*$")
-CONFIG: Final = """\
-Create Near
-Remove None
-Expunge {expunge}
-CopyArrivalDate yes
-FSync yes
-
-IMAPStore far
-Host 127.0.0.1
-Port {port}
-User mailapi
-Pass "{word}"
-SSLType None
-AuthMechs LOGIN
-UseNamespace no
-{delimiter}
-Timeout 120
-
-IMAPStore near
-Tunnel "exec /usr/lib/dovecot/imap -c {dovecot} -u {user}"
-Timeout 120
-"""
-CHANNEL: Final = """
-Channel c{number}
-Far ":far:{far}"
-Near ":near:{near}"
-Sync {sync}
-SyncState "{state}"
-"""
 DOVECOT: Final = "!include {main}\nstats_writer_socket_path =\nlog_path = /dev/stderr\n"
 
 
@@ -98,14 +68,15 @@ async def run(
         async with asyncio.timeout(place.time_limit), logged_in(job, rules) as remote:
             with explained():
                 found = await remote.folders()
-            wanted = [f for f in found if not excluded(f.name, job["exclude"]) and _usable(f)]
-            async with Relay(remote) as relay:
-                seen = relay.seen
-                watch = asyncio.create_task(_watch(seen, wanted, note))
-                try:
-                    status, said = await _engine(job, place, wanted, relay)
-                finally:
-                    watch.cancel()
+            wanted = [f for f in found if not excluded(f.name, job["exclude"])]
+            usable = [folder for folder in wanted if mbsyncrc.usable(folder)]
+            watch = asyncio.create_task(_watch(seen, usable, note))
+            try:
+                status, said = await _engine(job, place, usable, remote, seen)
+            finally:
+                watch.cancel()
+        if left := len(wanted) - len(usable):
+            said = f"Folders whose names cannot be copied: {left}; they returned an error.\n{said}"
         return Outcome(_result(status, said, seen), seen.messages, seen.bytes, said)
     except SyncFault as fault:
         output = fault.output or f"{job['host1']}: {fault.reason}."
@@ -116,86 +87,49 @@ async def run(
 
 
 async def _engine(
-    job: dict[str, Any], place: Place, folders: Sequence[Folder], relay: Relay
+    job: dict[str, Any], place: Place, folders: Sequence[Folder], remote: Remote, seen: Seen
 ) -> tuple[int, str]:
+    """The engine's exit status, and the last of what it and Dovecot said."""
     memory = Memory(_home(job, place), job)
-    memory.begin()
+    memory.begin(job["maxage"])
+    channels = list(mbsyncrc.channels(folders, job["subfolder2"], memory))
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made private
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=shared) as directory:
-        config = _configured(job, place, folders, relay, memory, Path(directory))
-        process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", "mbsync", "-c", config, "-a"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd="/",
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": directory, "LC_ALL": "C.UTF-8"},
-            start_new_session=True,
-        )
-        try:
-            said = await _last(process)
-            status = await process.wait()
-            memory.end(status, said)
-            return status, _without(said, relay.word, directory)
-        finally:
-            await _end(process)
+        dovecot, config = Path(directory) / "dovecot.conf", Path(directory) / "mbsyncrc"
+        _write(dovecot, DOVECOT.format(main=place.dovecot))
+        imap = ("/usr/lib/dovecot/imap", "-c", str(dovecot), "-u", job["username"])
+        near = Near(imap, _environment(directory))
+        async with Relay(remote, seen, _young(job["maxage"], channels, memory)) as relay, near:
+            _write(config, mbsyncrc.text(relay, near, channels, folders, bool(job["delete2"])))
+            program = await process.start(
+                ("mbsync", "-c", str(config), "-a"), _environment(directory)
+            )
+            try:
+                said = await process.Tail(program.stdout).end()
+                status = await program.wait()
+            finally:
+                await process.end(program)
+        memory.end(status, said)
+        said = f"{near.said}\n{said}"
+        return status, _without(said, (relay.word, near.word, directory))
 
 
-def _configured(
-    job: dict[str, Any],
-    place: Place,
-    folders: Sequence[Folder],
-    relay: Relay,
-    memory: Memory,
-    directory: Path,
-) -> Path:
-    """Write the engine's files, mode 0600; the path of its configuration."""
-    dovecot, config = directory / "dovecot.conf", directory / "mbsyncrc"
-    _write(dovecot, DOVECOT.format(main=place.dovecot))
-    head = CONFIG.format(
-        expunge="Near" if job["delete2"] else "None",
-        port=relay.port,
-        word=relay.word,
-        delimiter=_delimiter(folders),
-        dovecot=dovecot,
-        user=_shell(job["username"]),
-    )
-    sync = "Pull New Flags Delete" if job["delete2"] else "Pull New Flags"
-    channels = []
-    for number, (folder, near) in enumerate(near_names(folders, job["subfolder2"]), 1):
-        far = "/".join(folder.levels)
-        values = {
-            "far": _escape(far),
-            "near": _escape(encode(near)),
-            "state": memory.file(folder.wire, near),
-        }
-        channels.append(CHANNEL.format(number=number, sync=sync, **values))
-    _write(config, head + "".join(channels))
-    return config
+def _environment(home: str) -> dict[str, str]:
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, "LC_ALL": "C.UTF-8"}
 
 
-def near_names(folders: Sequence[Folder], under: str) -> Iterator[tuple[Folder, str]]:
-    """Each folder's name here: below `under`; no dots, which part the levels of Dovecot's names."""
-    taken: set[str] = set()
-    for folder in folders:
-        name = re.sub(r"[.~]", "_", folder.name)
-        near = "INBOX" if name.upper() == "INBOX" and not under else name
-        near = f"{under}/{near}" if under else near
-        if near in taken:
-            near += "_" + hashlib.sha256(folder.wire.encode()).hexdigest()[:6]
-        taken.add(near)
-        yield folder, near
+def _young(maxage: int, channels: Sequence[Channel], memory: Memory) -> Young | None:
+    if not maxage:
+        return None
+    files = {channel.folder.wire: channel.state for channel in channels}
+    since = datetime.now(UTC).date() - timedelta(days=maxage)
+    return Young(since, lambda wire: memory.known(files[wire]) if wire in files else ())
 
 
 def _home(job: dict[str, Any], place: Place) -> Path:
     local, _, domain = job["username"].rpartition("@")
     values = {"%d": domain, "%n": local, "%u": job["username"]}
     return Path(re.sub("%[dnu]", lambda found: values[found[0]], place.mail_home))
-
-
-def _delimiter(folders: Sequence[Folder]) -> str:
-    found = next((folder.separator for folder in folders if folder.separator), "")
-    return f'PathDelimiter "{_escape(found)}"' if found else ""
 
 
 async def _watch(seen: Seen, folders: Sequence[Folder], note: Callable[[Progress], None]) -> None:
@@ -228,47 +162,12 @@ def _result(status: int, said: str, seen: Seen) -> str:
     return "engine_failed"
 
 
-async def _last(process: asyncio.subprocess.Process) -> str:
-    """The last of what it says; all of it is read, or it would wait."""
-    assert process.stdout is not None  # noqa: S101 - asked for above
-    kept = b""
-    while chunk := await process.stdout.read(1 << 16):
-        kept = (kept + chunk)[-4 * LAST :]
-    return kept.decode("utf-8", "replace")
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """The process group ends, whether the engine has or not: SIGTERM, then SIGKILL."""
-    for number, seconds in ((signal.SIGTERM, 3.0), (signal.SIGKILL, 3.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await process.wait()
-    await process.wait()
-
-
-def _without(said: str, word: str, directory: str) -> str:
+def _without(said: str, words: Iterable[str]) -> str:
     """The last lines without what is secret, private or noise."""
-    lines = [line for line in said.splitlines() if not _NOISE.search(line)]
-    text = "\n".join(lines).replace(word, "***").replace(directory, "…")
+    text = "\n".join(line for line in said.splitlines() if not _NOISE.search(line))
+    for word in words:
+        text = text.replace(word, "…")
     return "".join(c for c in text if c.isprintable() or c == "\n")[-LAST:]
-
-
-def _usable(folder: Folder) -> bool:
-    """A name that the engine's configuration can hold."""
-    return folder.wire.isprintable() and all(
-        level and "/" not in level and level not in (".", "..") for level in folder.levels
-    )
-
-
-def _escape(text: str) -> str:
-    return _TOKEN.sub(r"\\\g<0>", text)
-
-
-def _shell(address: str) -> str:
-    """An address has no sign that the shell would take, but for the apostrophe."""
-    return address.replace("'", "\\\\'")
 
 
 def _write(path: Path, text: str) -> None:

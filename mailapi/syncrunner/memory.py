@@ -1,7 +1,7 @@
 """What mbsync(1) remembers of a job's folders, in the mailbox's home.
 
     memory = Memory(home, job)          # a directory of the source's own; made if it is missing
-    memory.begin()
+    memory.begin(maxage)
     ...                                 # the engine runs
     memory.end(status, said)
 
@@ -23,6 +23,7 @@ from .faults import SyncFault
 _REFUSED = re.compile(r"refuses to store message (\d+)")
 _SEEN = re.compile(r"^MaxPulledUid (\d+)$", re.MULTILINE)
 _MARK: Final = "unfinished"
+_AGE: Final = "maxage"
 _BESIDE: Final = (".lock", ".new", ".journal", ".lower")  # mbsync's, and ours
 
 
@@ -42,10 +43,26 @@ class Memory:
         """For a folder of the source and its name here; mbsync adds to the file's name."""
         return self._directory / hashlib.sha256(f"{wire}\0{near}".encode()).hexdigest()[:32]
 
-    def begin(self) -> None:
-        mark = self._directory / _MARK
+    def known(self, file: Path) -> set[int]:
+        """The UIDs that the state and journal of a folder tell of, and perhaps some others."""
+        uids: set[int] = set()
+        for found in self._directory.glob(f"{file.name}*"):
+            if found.suffix == ".journal" or not found.name.endswith(_BESIDE):
+                column = int(found.suffix == ".journal")
+                text = found.read_text(encoding="utf-8", errors="replace")
+                words = (line.split()[column : column + 1] for line in text.splitlines())
+                uids |= {int(word) for first in words for word in first if word.isdigit()}
+        return uids
+
+    def begin(self, maxage: int) -> None:
+        """`maxage` as in the job: where it has grown, older messages come in reach."""
+        mark, age = self._directory / _MARK, self._directory / _AGE
         self._cut_off = mark.exists()
         mark.touch(mode=0o600)
+        before = age.read_text(encoding="utf-8") if age.exists() else "0"
+        if not before.isdigit() or 0 < int(before) < (maxage or 10**9):
+            self._look_again(0)
+        age.write_text(str(maxage), encoding="utf-8")
 
     def end(self, status: int, said: str) -> None:
         """The engine has ended by itself; not called if it was ended."""
@@ -60,7 +77,7 @@ class Memory:
     def _look_again(self, above: int) -> None:
         """At all messages whose UIDs are above; mbsync writes the number in each run anyway."""
         for file in list(self._directory.iterdir()):
-            if file.name != _MARK and not file.name.endswith(_BESIDE):
+            if file.name not in (_MARK, _AGE) and not file.name.endswith(_BESIDE):
                 text = file.read_text(encoding="utf-8")
                 found = _SEEN.search(text)
                 if found and int(found[1]) > above:

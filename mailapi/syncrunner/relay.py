@@ -1,37 +1,39 @@
 """Between the engine and the remote side: a listener on loopback for one engine of one run.
 
-    async with Relay(remote) as relay:
-        relay.port, relay.word      # where the engine logs in, and its password there
-        relay.seen                  # messages, bytes and the folder, as they pass
+    async with Relay(remote, seen := Seen()) as relay:
+        relay.port, relay.word      # where the engine logs in, see `gate`
+        seen                        # messages, bytes and the folder, as they pass
 
 The engine's connection gets the session that is logged in already. Of its commands only those pass
 that read, and SELECT goes on as EXAMINE, so the source cannot be changed, whatever the engine does.
+With `Young`, the engine does not hear of older messages, but of those that it knows already.
 A remote side that says nothing for `SILENCE` seconds while it is asked for something has hung.
-Source: RFC 3501, sections 4.3 (literals), 6.3.2 (EXAMINE) and 7.4.2 (FETCH).
+Source: RFC 3501, sections 4.3 (literals), 6.3.2 (EXAMINE), 6.4.4 (SEARCH) and 7.4.2 (FETCH).
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import hmac
 import re
-import secrets
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from datetime import date
+from typing import Final
 
-from .remote import LINE, Remote, unquoted
+from .gate import Gate, first_of
+from .remote import Remote, unquoted
 
 SILENCE: Final = 60.0  # seconds
 _CHUNK: Final = 1 << 16
-_USER: Final = "mailapi"
+_SEARCH: Final = b"YOUNG"  # a tag that is no engine's
 _COMMAND = re.compile(rb"(\S+) (UID FETCH|UID SEARCH|\S+)(.*)\r\n", re.IGNORECASE | re.DOTALL)
 _READS: Final = {
     *(b"CAPABILITY", b"NOOP", b"CHECK", b"NAMESPACE", b"LIST", b"LSUB", b"STATUS", b"EXAMINE"),
     *(b"SELECT", b"FETCH", b"UID FETCH", b"SEARCH", b"UID SEARCH", b"LOGOUT", b"ENABLE"),
 }
+_MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
 _LITERAL = re.compile(rb"\{(\d+)\}\r\n$")
+_UID = re.compile(rb"\* \d+ FETCH .*\bUID (\d+)", re.IGNORECASE)
 _BODY = re.compile(rb"BODY\[\] \{\d+\}\r\n$", re.IGNORECASE)
 
 
@@ -48,79 +50,33 @@ class Seen:
     refused: str | None = None
 
 
-class Relay:
-    """Use with `async with`; takes one connection that knows the word, and no other."""
+@dataclass(frozen=True, slots=True)
+class Young:
+    """Messages that arrived on `since` or later; UIDs that are `known` of a folder on the wire."""
 
-    def __init__(self, remote: Remote) -> None:
-        self._remote = remote
-        self.word = secrets.token_urlsafe(24)
-        self.seen = Seen()
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._taken = self._bye = False
-        self._asked = self._heard = 0.0
+    since: date
+    known: Callable[[str], Collection[int]]
 
     @property
-    def port(self) -> int:
-        assert self._server is not None  # noqa: S101 - only inside the `async with`
-        return int(self._server.sockets[0].getsockname()[1])
+    def command(self) -> bytes:
+        month = _MONTHS[self.since.month * 3 - 3 : self.since.month * 3]
+        when = f"{self.since.day}-{month}-{self.since.year:04}"
+        return _SEARCH + f" UID SEARCH SINCE {when}\r\n".encode()
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=LINE)
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.add(task)
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
-                if await self._admitted(reader, writer) and not self._taken:
-                    self._taken = True
-                    await self._pass(reader, writer)
-        finally:
-            writer.transport.abort()
-
-    async def _admitted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        """Whether it logs in with the word; all else is answered until then."""
-        writer.write(b"* OK [CAPABILITY IMAP4rev1] relay\r\n")
-        for _ in range(10):
-            async with asyncio.timeout(10):
-                line = await reader.readuntil(b"\r\n")
-            tag, _, rest = line.strip().partition(b" ")
-            if rest.upper() == b"CAPABILITY":
-                writer.write(b"* CAPABILITY IMAP4rev1\r\n" + tag + b" OK done\r\n")
-            elif rest.upper().startswith(b"LOGIN "):
-                given = rest[6:].replace(b'"', b"")
-                if hmac.compare_digest(given, f"{_USER} {self.word}".encode()):
-                    writer.write(tag + b" OK done\r\n")
-                    return True
-                writer.write(tag + b" NO no\r\n")
-            else:
-                writer.write(tag + b" BAD log in\r\n")
-        return False
+class Relay(Gate):
+    def __init__(self, remote: Remote, seen: Seen, young: Young | None = None) -> None:
+        super().__init__()
+        self.seen = seen
+        self._remote, self._young = remote, young
+        self._shown: set[int] = set()
+        self._bye = False
+        self._open: set[bytes] = set()  # tags that the remote side has not answered
+        self._last = 0.0  # when it said something, or was first asked
+        self._ours = False  # the engine is slow: it is not the remote side's turn
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        work = (self._upwards(reader, writer), self._downwards(writer), self._watch())
-        tasks = [asyncio.create_task(one) for one in work]
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await first_of(self._upwards(reader, writer), self._downwards(writer), self._watch())
 
     async def _upwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
@@ -137,23 +93,41 @@ class Relay:
                 self.seen.folder = unquoted(found[3].strip())
                 self.seen.in_folder = 0
             self._bye |= verb == b"LOGOUT"
-            if self._asked <= self._heard:  # the first that is not answered yet
-                self._asked = loop.time()
+            if not self._open:
+                self._last = loop.time()
+            self._open.add(found[1])
             self._remote.writer.write(line)
+            if self._young and verb in (b"SELECT", b"EXAMINE"):
+                self._shown = set(self._young.known(self.seen.folder or ""))
+                self._remote.writer.write(self._young.command)
             await self._remote.writer.drain()
 
     async def _downwards(self, writer: asyncio.StreamWriter) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while True:
                 line = await self._remote.reader.readuntil(b"\r\n")
-                self._heard = loop.time()
+                self._last = asyncio.get_running_loop().time()
+                self._open.discard(line.partition(b" ")[0])
+                if self._young and self._kept_back(line):
+                    continue
                 writer.write(line)
                 if found := _LITERAL.search(line):
                     await self._literal(writer, int(found[1]), bool(_BODY.search(line)))
-                await writer.drain()
+                await self._drain(writer)
         except (asyncio.IncompleteReadError, OSError, asyncio.LimitOverrunError):
             self.seen.lost = not self._bye and not writer.is_closing()
+
+    def _kept_back(self, line: bytes) -> bool:
+        """The answer to our own question, and messages that are too old."""
+        if line.startswith(_SEARCH):
+            if not line[len(_SEARCH) :].upper().startswith(b" OK"):
+                raise ConnectionError("the remote side cannot search")
+            return True
+        if line.upper().startswith(b"* SEARCH"):
+            self._shown |= {int(word) for word in line.split()[2:] if word.isdigit()}
+            return True
+        found = _UID.match(line)
+        return found is not None and int(found[1]) not in self._shown
 
     async def _literal(self, writer: asyncio.StreamWriter, size: int, body: bool) -> None:
         rest = size
@@ -162,17 +136,22 @@ class Relay:
             if not chunk:
                 raise asyncio.IncompleteReadError(b"", rest)
             writer.write(chunk)
-            await writer.drain()
-            self._heard = asyncio.get_running_loop().time()
+            await self._drain(writer)
             rest -= len(chunk)
         if body:
             self.seen.messages += 1
             self.seen.in_folder += 1
             self.seen.bytes += size
 
+    async def _drain(self, writer: asyncio.StreamWriter) -> None:
+        self._ours = True
+        await writer.drain()
+        self._ours = False
+        self._last = asyncio.get_running_loop().time()
+
     async def _watch(self) -> None:
         """Ends when the remote side has been asked, and says nothing."""
         loop = asyncio.get_running_loop()
-        while self._asked <= self._heard or loop.time() - self._asked < SILENCE:  # noqa: ASYNC110 - time passing is no event
+        while not self._open or self._ours or loop.time() - self._last < SILENCE:  # noqa: ASYNC110 - time passing is no event
             await asyncio.sleep(SILENCE / 12)
         self.seen.hung = True

@@ -26,7 +26,8 @@ async def test_a_job_is_added(filled: Api) -> None:
     assert data == (await filled.get("/syncjobs/1")).json
     for name, value in {
         "id": 1, "username": "ann@example.com", "port1": 993, "enc1": "SSL", "mins_interval": 20,
-        "subfolder2": "", "exclude": [], "delete2": False, "active": True, "is_running": False,
+        "subfolder2": "", "maxage": 0,
+        "exclude": [], "delete2": False, "active": True, "is_running": False,
         "last_run": None, "success": None, "exit_status": None, "messages": 0, "bytes": 0,
         "folder": None, "share": None,
     }.items():  # fmt: skip
@@ -81,12 +82,12 @@ async def test_the_generation_stays(filled: Api) -> None:
         ({"enc1": "ssl"}, "enc1"),
         ({"mins_interval": 0}, "mins_interval"),
         ({"mins_interval": 43801}, "mins_interval"),
+        ({"maxage": -1}, "maxage"),
         ({"subfolder2": "/Old"}, "subfolder2"),
         ({"subfolder2": "a//b"}, "subfolder2"),
         ({"subfolder2": 'a"b'}, "subfolder2"),
         ({"exclude": "Junk"}, "exclude"),
         ({"exclude": [""]}, "exclude.0"),
-        ({"maxage": 30}, "maxage"),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ import pytest
 
 from mailapi import config, local, reach
 from mailapi.secretbox import Secretbox
-from mailapi.syncrunner import engine, names, remote
+from mailapi.syncrunner import engine, mbsyncrc, names, remote
 from mailapi.syncrunner.faults import SyncFault
 from mailapi.syncrunner.relay import Relay, Seen
 
@@ -103,7 +103,7 @@ def test_patterns(name: str, pattern: str, out: bool) -> None:
 @pytest.mark.parametrize("wire", ['a\nTunnel "x"', "a\r", "a\x00", "../x", "a//b"])
 def test_names_that_no_configuration_holds(wire: str) -> None:
     """A remote side cannot write into the engine's configuration."""
-    assert not engine._usable(remote.Folder(wire, "/", wire, 0, 0))
+    assert not mbsyncrc.usable(remote.Folder(wire, "/", wire, 0, 0))
 
 
 def test_two_folders_never_meet() -> None:
@@ -112,7 +112,7 @@ def test_two_folders_never_meet() -> None:
         remote.Folder(name, "/", name, 0, 0) for name in ("a.b", "a_b", "INBOX/Sent", "Sent")
     ]
     folders.append(remote.Folder("shared/Sent", "/", "Sent", 0, 0))
-    found = [near for _, near in engine.near_names(folders, "")]
+    found = [near for _, near in mbsyncrc.near_names(folders, "")]
     assert len(set(found)) == 5
 
 
@@ -157,8 +157,8 @@ def test_rotation(tmp_path: Path) -> None:
         )
         db.execute(
             "INSERT INTO sync_job (domain_id, mailbox_id, username, host1, port1, user1, secret,"
-            " enc1, mins_interval, subfolder2, exclude, delete2, active, created, modified)"
-            " VALUES (1, 1, 'a@a.test', 'h', 1, 'u', ?, 'SSL', 1, '', '[]', 0, 1, '', '')",
+            " enc1, mins_interval, subfolder2, maxage, exclude, delete2, active, created, modified)"
+            " VALUES (1, 1, 'a@a.test', 'h', 1, 'u', ?, 'SSL', 1, '', 0, '[]', 0, 1, '', '')",
             (old,),
         )
     for _ in range(2):
@@ -196,7 +196,7 @@ class Wire:
 async def test_only_what_reads_passes(command: str) -> None:
     """The relay answers NO to all that could change the source, and SELECT goes on as EXAMINE."""
     wire = Wire()
-    async with Relay(wire) as relay:  # type: ignore[arg-type]  # all that it uses is there
+    async with Relay(wire, Seen()) as relay:  # type: ignore[arg-type]  # all that it uses is there
         reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
         await reader.readline()
         writer.write(
@@ -216,7 +216,7 @@ async def test_only_what_reads_passes(command: str) -> None:
 async def test_the_word_counts() -> None:
     """Whoever does not know it gets nothing of the session."""
     wire = Wire()
-    async with Relay(wire) as relay:  # type: ignore[arg-type]  # as above
+    async with Relay(wire, Seen()) as relay:  # type: ignore[arg-type]  # as above
         reader, writer = await asyncio.open_connection("127.0.0.1", relay.port)
         writer.write(b'a LOGIN mailapi "guess"\r\nb LIST "" "*"\r\n')
         said = [await reader.readline() for _ in range(3)]
