@@ -178,6 +178,7 @@ def _child(config: Config, log: str, ca: str, mark: str) -> None:
     import encodings.idna
     import encodings.utf_16_be  # noqa: F401 - for names
 
+    from mailapi import loop
     from mailapi.syncrunner import engine, relay
     from mailapi.syncrunner.main import serve
 
@@ -191,7 +192,7 @@ def _child(config: Config, log: str, ca: str, mark: str) -> None:
     os.setgroups([])
     os.setgid(VMAIL)
     os.setuid(VMAIL)
-    asyncio.run(serve(config))
+    loop.run(serve(config))
 
 
 def state_files(bed: Bed, email: str) -> list[Path]:

@@ -13,11 +13,9 @@ from . import options
 @options.config_options
 def sync_runner(path: Path | None, dev: str | None) -> None:
     """Run sync jobs until SIGTERM or SIGINT; as the user whom the mail belongs to."""
-    import asyncio
-
-    from .. import log
+    from .. import log, loop
     from ..syncrunner.main import serve
 
     config = options.load(path, dev)
     log.setup(config.log.level, config.log.format)
-    asyncio.run(serve(config))
+    loop.run(serve(config))

@@ -162,7 +162,8 @@ class Near(Gate):
     async def _stored(self, group: Sequence[Append]) -> bytes:
         """The answer behind the tag."""
         self._number += 1
-        answer = self._answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._answer = answer
         parts = [b"N%d " % self._number, group[0].box]
         for one in group:
             parts += [one.how, b"{%d+}\r\n" % len(one.data), one.data]

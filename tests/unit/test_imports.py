@@ -14,7 +14,7 @@ MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
 
 # Each floor imports from the floors below it.
 FLOORS = [
-    {"errors", "resources", "log", "metrics", "schemes"},
+    {"errors", "resources", "log", "loop", "metrics", "schemes"},
     {"addresses", "passwords", "keys", "files", "lmdbmap", "hook", "text", "caller", "settings"},
     {"fields", "config", "snapshot", "userdb", "database", "hooksocket", "notify"}
     | {"reach", "secretbox"},
