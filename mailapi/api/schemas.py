@@ -3,6 +3,9 @@
 Requests have the names of their models, objects in answers too: `DomainAdd`, `DomainUpdate`,
 `Domain`. `DomainStored` answers a change of one. Fields that PUT takes only as they are stand
 there as `readOnly`.
+
+Every object has a name of its own: to those without, generators of clients give one that they
+invent, and sometimes the same to two.
 """
 
 from __future__ import annotations
@@ -55,9 +58,9 @@ def components() -> dict[str, Schema]:
     for name in _CHANGED:
         _repeat(*(found[f"{name}{of}"]["properties"] for of in ("", "Add", "Update")))
     found |= _answers()
-    found["BatchItem"] = _batch_item(found["BatchItem"])
-    found["BatchAnswer"] = _batch_answer(found)
-    return found
+    found |= _errors(found["Error"])
+    found |= _batch_items(found["BatchItem"])
+    return found | _batch_answers(found)
 
 
 def _model(name: str) -> Any:
@@ -127,7 +130,8 @@ def _answers() -> dict[str, Schema]:
     )
     found["Tested"] = _closed(type={"const": "success"}, msg=_TEXT, data=account)
     every = [code for by_status in codes().values() for code in by_status]
-    fields = {"type": "array", "items": _closed(field=_TEXT, msg=_TEXT)}
+    found["FieldError"] = _closed(field=_TEXT, msg=_TEXT)
+    fields = {"type": "array", "items": ref("FieldError")}
     kind = {"type": "string", "const": "error"}
     code = {"type": "string", "enum": [*every, NOT_STORED]}
     found["Error"] = _closed({"errors": fields}, type=kind, msg=_TEXT, code=code)
@@ -142,6 +146,14 @@ def _answers() -> dict[str, Schema]:
     found["Health"] = _closed(status={"const": "ok"})
     found["Ready"] = _closed(status={"enum": ["ok", "not live"]}, applied=_FLAG)
     return found
+
+
+def _errors(error: Schema) -> dict[str, Schema]:
+    """The error of each status, with the codes that it may have."""
+    return {
+        f"Error{status}": _more(error, code={"type": "string", "enum": list(of_status)})
+        for status, of_status in codes().items()
+    }
 
 
 def _stored(name: str) -> Schema:
@@ -164,9 +176,9 @@ def _change(optional: Schema | None = None, /, **members: Schema) -> Schema:
     )
 
 
-def _batch_item(made: Schema) -> Schema:
-    """What may stand in `path` and `body`, by method and resource."""
-    items = []
+def _batch_items(made: Schema) -> dict[str, Schema]:
+    """What may stand in `path` and `body`, by method and resource: `BatchPutDomain`."""
+    items = {}
     for resource, name in RESOURCES.items():
         if name in _CHANGED:
             one, cascade = f"/{resource}/[^/?#]+", r"(?:\?cascade=(?:true|false))?"
@@ -176,18 +188,24 @@ def _batch_item(made: Schema) -> Schema:
                 ("DELETE", one + (cascade if name == "Domain" else ""), {}),
             ):
                 full = made["properties"]["path"] | {"pattern": f"^{path}$"}
-                items.append(_closed(method={"const": method}, path=full, **body))
-    return {"description": made["description"], "anyOf": items}
+                item = _closed(method={"const": method}, path=full, **body)
+                items[f"Batch{method.capitalize()}{name}"] = item
+    return items | {"BatchItem": {"description": made["description"], "anyOf": [*map(ref, items)]}}
 
 
-def _batch_answer(found: dict[str, Schema]) -> Schema:
-    """What became of each change, in their order."""
-    parts = []
-    for name in (*(f"{name}Stored" for name in _CHANGED), "Removed", "Error"):
-        properties = {"status": {"type": "integer"}} | found[name]["properties"]
-        required = ["status", *found[name]["required"]]
-        parts.append(found[name] | {"properties": properties, "required": required})
-    return {"type": "array", "items": {"anyOf": parts}}
+def _batch_answers(found: dict[str, Schema]) -> dict[str, Schema]:
+    """What became of each change, in their order; each as if it were alone, with its status."""
+    names = (*(f"{name}Stored" for name in _CHANGED), "Removed", "Error")
+    parts = {f"Batch{name}": _more(found[name], status={"type": "integer"}) for name in names}
+    return parts | {"BatchAnswer": {"type": "array", "items": {"anyOf": [*map(ref, parts)]}}}
+
+
+def _more(schema: Schema, **required: Schema) -> Schema:
+    """The schema with these members besides, or in place of its own."""
+    return schema | {
+        "properties": schema["properties"] | required,
+        "required": list(dict.fromkeys([*schema["required"], *required])),
+    }
 
 
 def _closed(optional: Schema | None = None, /, **required: Schema) -> Schema:
