@@ -52,6 +52,7 @@ class Near(Gate):
         self._command, self._environment = command, environment
         self.said = ""
         self._waiting: deque[Append] = deque()
+        self._size = 0  # octets of what waits
         self._news, self._idle, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
         self._answer: asyncio.Future[bytes] | None = None
@@ -120,9 +121,10 @@ class Near(Gate):
             data = await reader.readexactly(int(found[4]))
             await reader.readuntil(b"\r\n")
             self._waiting.append(Append(found[1], found[2], found[3], data))
+            self._size += len(data)
             self._idle.clear()
             self._news.set()
-            while sum(len(one.data) for one in self._waiting) > SIZE:
+            while self._size > SIZE:
                 self._room.clear()
                 await self._room.wait()
 
@@ -138,6 +140,7 @@ class Near(Gate):
             await self._news.wait()
             while self._waiting:
                 group = self._taken_together()
+                self._size -= sum(len(one.data) for one in group)
                 self._room.set()
                 answer = await self._stored(group)
                 if len(group) > 1 and not answer.startswith(b"OK"):
