@@ -75,10 +75,7 @@ def _get(resource: str) -> Schema:
 
 
 def _create(resource: str) -> Schema:
-    name, errors = (
-        RESOURCES[resource],
-        {"domains": (409,), "keys": (), "syncjobs": (404,)}.get(resource, (404, 409)),
-    )
+    name, errors = RESOURCES[resource], _CREATING.get(resource, (404, 409))
     stored = ref(f"{name}Stored")
     return operation(
         f"create{name}",

@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from restapi import JOB as USERS
 from restapi import Api, canaries, domain, mailbox
 
-PASSWORD = "c4nary of the remote side"
-JOB: dict[str, Any] = {
-    "username": "ann@example.com",
-    "host1": "imap.example.org",
-    "user1": "old@example.org",
-    "password1": PASSWORD,
-}
+JOB = USERS | {"username": "ann@example.com"}
+PASSWORD = JOB["password1"]
 
 
 async def test_a_job_is_added(filled: Api) -> None:
@@ -73,6 +69,8 @@ async def test_the_generation_stays(filled: Api) -> None:
         ({"host1": "a b"}, "host1"),
         ({"host1": "imap.example.org\nUser x"}, "host1"),
         ({"host1": ""}, "host1"),
+        ({"host1": "0"}, "host1"),
+        ({"host1": "0x7f000001"}, "host1"),
         ({"port1": 0}, "port1"),
         ({"port1": "993"}, "port1"),
         ({"user1": "a\r\nb"}, "user1"),
