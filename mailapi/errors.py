@@ -20,6 +20,7 @@
     ├── Unavailable             not now; nothing was stored
     │   ├── Busy                too many password hashes are queued
     │   ├── NoRunner            nobody is there to run sync jobs
+    │   ├── NoSecrets           the keys of sync jobs' passwords cannot be used
     │   ├── ShuttingDown        the service is stopping
     │   └── DiskFull            no room for the change
     ├── NotLive                 stored, but Postfix and Dovecot do not act on it yet
@@ -190,6 +191,11 @@ class ShuttingDown(Unavailable):
 class NoRunner(Unavailable):
     code = "no_runner"
     default = "No sync runner is connected; start mailapi-sync.service, and see [sync] socket."
+
+
+class NoSecrets(Unavailable):
+    code = "no_secrets"
+    default = "No password can be encrypted; put the right keys back, see [sync] key_file."
 
 
 class DiskFull(Unavailable):

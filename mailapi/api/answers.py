@@ -33,6 +33,7 @@ STATUS: Final[dict[type[MailapiError], int]] = {  # the nearest class of an exce
     errors.RateLimited: 429,
     errors.Busy: 503,
     errors.NoRunner: 503,
+    errors.NoSecrets: 503,
     errors.ShuttingDown: 503,
     errors.DiskFull: 507,
 }
