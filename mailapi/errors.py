@@ -14,6 +14,7 @@
     │   ├── MethodNotAllowed, NotAcceptable, TooSlow, TooLarge, UnsupportedMediaType
     │   ├── Exists              the name is taken
     │   ├── NotEmpty            the domain still has objects
+    │   ├── RunnerBusy          another sync runner is connected
     │   ├── PreconditionFailed  If-Match names another version
     │   ├── IdempotencyMismatch the Idempotency-Key came with another body before
     │   └── RateLimited         too many requests
@@ -152,6 +153,11 @@ class Exists(Refused):
 class NotEmpty(Refused):
     code = "not_empty"
     default = "The domain is not empty; remove what it holds or use cascade=true."
+
+
+class RunnerBusy(Refused):
+    code = "runner_busy"
+    default = "Another sync runner is connected; end one of them."
 
 
 class PreconditionFailed(Refused):
