@@ -14,12 +14,14 @@
     │   ├── MethodNotAllowed, NotAcceptable, TooSlow, TooLarge, UnsupportedMediaType
     │   ├── Exists              the name is taken
     │   ├── NotEmpty            the domain still has objects
+    │   ├── RunnerBusy          another sync runner is connected
     │   ├── PreconditionFailed  If-Match names another version
     │   ├── IdempotencyMismatch the Idempotency-Key came with another body before
     │   └── RateLimited         too many requests
     ├── Unavailable             not now; nothing was stored
     │   ├── Busy                too many password hashes are queued
     │   ├── NoRunner            nobody is there to run sync jobs
+    │   ├── NoSecrets           the keys of sync jobs' passwords cannot be used
     │   ├── ShuttingDown        the service is stopping
     │   └── DiskFull            no room for the change
     ├── NotLive                 stored, but Postfix and Dovecot do not act on it yet
@@ -153,6 +155,11 @@ class NotEmpty(Refused):
     default = "The domain is not empty; remove what it holds or use cascade=true."
 
 
+class RunnerBusy(Refused):
+    code = "runner_busy"
+    default = "Another sync runner is connected; end one of them."
+
+
 class PreconditionFailed(Refused):
     code = "precondition_failed"
     default = "The object has changed since it was read; read it again."
@@ -190,6 +197,11 @@ class ShuttingDown(Unavailable):
 class NoRunner(Unavailable):
     code = "no_runner"
     default = "No sync runner is connected; start mailapi-sync.service, and see [sync] socket."
+
+
+class NoSecrets(Unavailable):
+    code = "no_secrets"
+    default = "No password can be encrypted; put the right keys back, see [sync] key_file."
 
 
 class DiskFull(Unavailable):

@@ -66,7 +66,7 @@ def _host(text: str) -> str:
     except ValueError:
         pass
     name = addresses.domain(text) if "." in text or not text.isascii() else text.lower()
-    if not _HOST.fullmatch(name):
+    if "." not in name and not _HOST.fullmatch(name):
         raise ValueError("must be a host name or an IP address")
     return name
 
@@ -82,7 +82,7 @@ def _unique(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-_HOST: Final = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+_HOST: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")  # one label; 0 or 0x7f is none
 
 Count = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 Size = Annotated[int, Field(ge=1, le=MAX_NUMBER, description="MB")]

@@ -7,11 +7,29 @@ judged, and the connection goes to one of those: what the name says later makes 
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
-# Addresses that hold an IPv4 address which a gateway may go on to: NAT64 (RFC 6052, RFC 8215).
-_TRANSLATED: Final = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+# Addresses that hold an IPv4 address which a gateway may go on to: NAT64 (RFC 6052).
+_TRANSLATED: Final = IPv6Network("64:ff9b::/96")
+
+# IANA's registries of special-purpose addresses (iana.org/assignments/iana-ipv4-special-registry,
+# iana-ipv6-special-registry), of multicast addresses, and of IPv6 address space, which has global
+# unicast addresses in 2000::/3 only. `ipaddress` knows parts of them, which differ by version.
+# 168.63.129.16 is a host's own agent on Azure (learn.microsoft.com, "What is IP address
+# 168.63.129.16"); other clouds' metadata are inside of these.
+_DENIED: Final = tuple(
+    map(
+        ip_network,
+        (
+            *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32"),
+            *("169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24"),
+            *("192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24"),
+            *("224.0.0.0/4", "240.0.0.0/4"),
+            *("::/3", "2001::/23", "2001:db8::/32", "3fff::/20", "4000::/2", "8000::/1"),
+        ),
+    )
+)
 
 
 def public(text: str) -> bool:
@@ -19,11 +37,10 @@ def public(text: str) -> bool:
     address = ip_address(text.partition("%")[0])
     if isinstance(address, IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or _inner(address)
-        if address.teredo is not None:
-            return False
         if inner is not None:
             return public(str(inner))
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    denied = any(address in network for network in _DENIED if network.version == address.version)
+    return address.is_global and not denied
 
 
 def loopback(text: str) -> bool:
@@ -45,6 +62,4 @@ def refused(host: str, allow_private: bool) -> bool:
 
 
 def _inner(address: IPv6Address) -> IPv4Address | None:
-    if any(address in network for network in _TRANSLATED):
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return None
+    return IPv4Address(int(address) & 0xFFFFFFFF) if address in _TRANSLATED else None

@@ -1,25 +1,22 @@
 """The service's side of running sync jobs: what the runner is given, and what it tells.
 
-    runs, tests = await desk.work(session, free, holding, seconds)  # waits for something
-    stop = await desk.report(session, running, ended)       # at once; the runs that have to stop
+    runs, tests = await desk.work(runner, free, holding, seconds)  # waits for something
+    stop = await desk.report(runner, running, ended, tested)  # at once; the runs that have to stop
     answer = await desk.test(fields)                        # for a client: a look at the remote
 
-The runner is another process with other rights; it has no access to the database. It names itself
-by a `session`, new at each start, and says which runs it has; when it has one no more, or has not
-been heard for `LOST` seconds, the run is over. So no job stays "running" for ever.
+The runner is another process with other rights; it has no access to the database. It says which
+runs it has; when it has one no more, or has not been heard of for long, the run is over. So no job
+stays "running" for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import json
 import sqlite3
-import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 
@@ -27,18 +24,27 @@ from .apply import Writer
 from .batch import Job
 from .caller import Caller
 from .database import Reader
-from .errors import MailapiError, NoRunner, RemoteFailed
+from .errors import MailapiError, NoRunner, StateError
 from .rules import syncruns
 from .rules.syncruns import Ended
 from .secretbox import Secretbox
+from .synclooks import Looks
+from .syncpresence import LOST, Held, Presence
 from .txn import Rule
 
-LOST: Final = 30.0  # seconds
 LOOK: Final = 0.3  # seconds between two looks for jobs that are due
-PATIENCE: Final = 20.0  # seconds that a client waits for a test
 UNREADABLE: Final = "password_unreadable"
+_OTHER_KEY: Final = "The key that password1 was encrypted with is lost; set password1 again."
+_NO_KEYS: Final = "The keys of the passwords cannot be read; see [sync] key_file."
 _RUNNER: Final = Caller("local:sync", "sync runner", "write")
 _log = structlog.get_logger("mailapi.sync")
+
+
+class Runner(NamedTuple):
+    """Who asks: the session that it has named itself, and its process."""
+
+    session: str
+    pid: int
 
 
 class Desk:
@@ -46,11 +52,7 @@ class Desk:
 
     def __init__(self, writer: Writer, reader: Reader, box: Secretbox) -> None:
         self._writer, self._reader, self._box = writer, reader, box
-        self._session: str | None = None
-        self._heard = time.monotonic()
-        self._numbers = itertools.count(1)
-        self._tests: dict[int, tuple[Mapping[str, Any], asyncio.Future[Mapping[str, Any]]]] = {}
-        self._waiting: list[int] = []
+        self._presence, self._held, self._looks = Presence(), Held(), Looks()
         self._watch: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -64,104 +66,103 @@ class Desk:
     @property
     def attended(self) -> bool:
         """A runner has been heard of lately."""
-        return self._session is not None and time.monotonic() - self._heard < LOST
+        return self._presence.attended
 
     async def work(
-        self, session: str, free: int, holding: Collection[int], seconds: float
+        self, runner: Runner, free: int, holding: Collection[int], seconds: float
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Up to `free` runs to begin, with `password1`, and tests, with a `number`.
 
         `holding` are the runs that it has: others are over, whoever had them. Nothing after
-        `seconds` without anything. Raise `Unavailable`.
+        `seconds` without anything. Raise `RunnerBusy`, `Unavailable`.
         """
-        if set(await self._reader.run(_running)) - set(holding):
-            await self._do(partial(syncruns.interrupt, holding=holding))
-        if session != self._session:
-            self._session = session
-            _log.info("runner connected")
-        deadline = time.monotonic() + seconds
+        self._presence.meet(*runner)
+        await self._settle(holding)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
         while True:
-            self._heard = time.monotonic()
-            tests, self._waiting = [self._test(n) for n in self._waiting], []
-            runs = await self._claimed(session, free) if free else []
-            if runs or tests or time.monotonic() >= deadline or session != self._session:
+            tests = self._looks.take()
+            runs = await self._claimed(runner.session, free) if free else []
+            stays = self._presence.stays(runner.session)
+            if runs or tests or loop.time() >= deadline or not stays:
                 return runs, tests
             await asyncio.sleep(LOOK)
 
     async def report(
-        self, session: str, running: Iterable[Mapping[str, Any]], ended: Iterable[Ended]
+        self,
+        runner: Runner,
+        running: Sequence[Mapping[str, Any]],
+        ended: Sequence[Ended],
+        tested: Iterable[tuple[int, Mapping[str, Any]]],
     ) -> list[int]:
-        """Keep what runs have done and how they ended; those of `running` that have to stop."""
-        running = list(running)
-        if session != self._session:
-            return [one["run"] for one in running]
-        self._heard = time.monotonic()
-        if ended := list(ended):
-            await self._do(partial(syncruns.end, ended=ended))
-        stop: list[int] = json.loads(
-            await self._do(partial(syncruns.progress, running=running)) if running else "[]"
-        )
-        return stop
+        """Keep what runs have done and how they ended; those of `running` that have to stop.
 
-    def tested(self, number: int, answer: Mapping[str, Any]) -> None:
-        """What the remote side of a test said."""
-        found = self._tests.get(number)
-        if found is not None and not found[1].done():
-            found[1].set_result(answer)
+        How a run ended is kept whoever tells it. Raise `RunnerBusy`, `Unavailable`.
+        """
+        if ended:
+            await self._do(partial(syncruns.end, ended=ended))
+        for one in ended:
+            self._held.end(one.run)
+        self._presence.meet(*runner)
+        for number, answer in tested:
+            self._looks.answered(number, answer)
+        if not running:
+            return []
+        stop: list[int] = json.loads(await self._do(partial(syncruns.progress, running=running)))
+        return stop
 
     async def test(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """The remote side's folders. Raise `RemoteFailed`, `NoRunner`."""
         if not self.attended:
             raise NoRunner(retry_after=5)
-        number = next(self._numbers)
-        future: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
-        self._tests[number] = fields, future
-        self._waiting.append(number)
-        try:
-            async with asyncio.timeout(PATIENCE):
-                answer = await future
-        except TimeoutError:
-            raise RemoteFailed.field("host1", "does not answer in time (timeout)") from None
-        finally:
-            del self._tests[number]
-            with contextlib.suppress(ValueError):
-                self._waiting.remove(number)
-        if "reason" in answer:
-            raise RemoteFailed.field(str(answer["field"]), f"{answer['reason']} ({answer['code']})")
-        return answer
+        return await self._looks.ask(fields)
 
-    def _test(self, number: int) -> dict[str, Any]:
-        return {"number": number, **self._tests[number][0]}
+    async def _settle(self, holding: Collection[int]) -> None:
+        """End the runs that the runner does not have; learn the mailboxes of those that it has."""
+        if set(await self._reader.run(_running)) - set(holding):
+            await self._do(partial(syncruns.interrupt, holding=holding))
+        self._held.has(holding)
+        if self._held.unknown:
+            find = partial(syncruns.mailboxes, runs=sorted(self._held.unknown))
+            self._held.learn(await self._reader.run(find))
 
     async def _claimed(self, session: str, free: int) -> list[dict[str, Any]]:
-        if not await self._reader.run(syncruns.waiting):
+        """Nothing while an engine may have any mailbox: its job is gone, and will be stopped."""
+        held = self._held.mailboxes
+        if self._held.unknown or not await self._reader.run(partial(syncruns.waiting, held=held)):
             return []
-        claim = partial(syncruns.claim, session=session, most=free)
+        claim = partial(syncruns.claim, session=session, most=free, held=held)
         runs: list[dict[str, Any]] = json.loads(await self._do(claim))
-        opened = []
-        for run in runs:
-            password = self._box.open(run.pop("secret"))
-            if password is not None:
-                opened.append(run | {"password1": password})
-                continue
-            output = "The key that password1 was encrypted with is lost; set password1 again."
+        return [opened for run in runs if (opened := await self._opened(run)) is not None]
+
+    async def _opened(self, run: dict[str, Any]) -> dict[str, Any] | None:
+        """The run with its password; None, and the run's end, if that cannot be read."""
+        try:
+            password, output = self._box.open(run.pop("secret")), _OTHER_KEY
+        except StateError as error:
+            _log.error("the keys of sync jobs' passwords cannot be used", cause=error.msg)
+            password, output = None, _NO_KEYS
+        if password is None:
             ended = Ended(run["run"], UNREADABLE, 0, 0, output)
             await self._do(partial(syncruns.end, ended=[ended]))
-        return opened
+            return None
+        self._held.learn({run["run"]: run["username"]})
+        return run | {"password1": password}
 
     async def _watching(self) -> None:
         """Whoever is not heard of has no runs any more."""
         while True:
             await asyncio.sleep(LOST / 6)
-            if time.monotonic() - self._heard < LOST:
+            if not self._presence.silent:
                 continue
-            self._session = None
+            self._presence.lose()
             try:
                 if await self._reader.run(_running):
                     await self._do(partial(syncruns.interrupt, holding=()))
                     _log.warning("the sync runner is lost; its runs are over")
-            except MailapiError as error:
-                _log.warning("runs of a lost runner are not ended yet", cause=error.code)
+            except (MailapiError, sqlite3.Error) as error:
+                cause = type(error).__name__
+                _log.warning("runs of a lost runner are not ended yet", cause=cause)
 
     async def _do(self, rule: Rule) -> str:
         """Let the writer run the rule; the result's data."""

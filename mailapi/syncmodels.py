@@ -50,7 +50,8 @@ class SyncJob(Model):
     """A sync job as GET shows it; never its password.
 
     `messages` and `bytes` are what the run under way has copied, or else the last one; `folder` is
-    where it is, and `share` how much of its work is done, 0 to 1. `next_run` null: not by itself.
+    where it is, and `share` how much of its work is done, 0 to 1. `next_run` null: not by itself,
+    or it runs.
     """
 
     id: int

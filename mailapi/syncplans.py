@@ -1,16 +1,18 @@
 """Sync jobs before the writer sees them: what a client may ask for, and the password sealed.
 
 The host is refused here as far as it can be told from what is written; the runner looks at the
-addresses of a name when it connects. Raises `Refused`, and `StateError` where nothing is sealed.
+addresses of a name when it connects. Raises `Refused`, and `NoSecrets` where nothing is sealed.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+import structlog
+
 from . import models, reach
 from .caller import Caller
-from .errors import Invalid
+from .errors import Invalid, NoSecrets, StateError
 from .rules.syncjobs import PORTS
 from .secretbox import Secretbox
 from .settings import Sync
@@ -20,6 +22,7 @@ FIXED: Final = {
     "id", "username", "is_running", "last_run", "success", "exit_status", "next_run",
     "messages", "bytes", "folder", "share",
 }  # fmt: skip
+_log = structlog.get_logger("mailapi.sync")
 
 
 class SyncPlans:
@@ -65,5 +68,9 @@ class SyncPlans:
 
     def _sealed(self, fields: dict[str, Any]) -> dict[str, Any]:
         if "password1" in fields:
-            fields["secret"] = self._box.seal(fields.pop("password1"))
+            try:
+                fields["secret"] = self._box.seal(fields.pop("password1"))
+            except StateError as error:
+                _log.error("the keys of sync jobs' passwords cannot be used", cause=error.msg)
+                raise NoSecrets(retry_after=60) from error
         return fields

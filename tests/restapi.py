@@ -52,6 +52,12 @@ MAILBOX: dict[str, Any] = {
     "tls_enforce_out": False,
 }
 ALIAS: dict[str, Any] = {"address": "info@example.com", "goto": "user@example.com"}
+JOB: dict[str, Any] = {
+    "username": "user@example.com",
+    "host1": "imap.example.org",
+    "user1": "old@example.org",
+    "password1": "c4nary of the remote side",
+}
 HASH = "{BLF-CRYPT}$2b$04$" + "." * 22 + "a" * 31
 
 

@@ -26,6 +26,7 @@ STATUS: Final[dict[type[MailapiError], int]] = {  # the nearest class of an exce
     errors.TooSlow: 408,
     errors.Exists: 409,
     errors.NotEmpty: 409,
+    errors.RunnerBusy: 409,
     errors.PreconditionFailed: 412,
     errors.TooLarge: 413,
     errors.UnsupportedMediaType: 415,
@@ -33,6 +34,7 @@ STATUS: Final[dict[type[MailapiError], int]] = {  # the nearest class of an exce
     errors.RateLimited: 429,
     errors.Busy: 503,
     errors.NoRunner: 503,
+    errors.NoSecrets: 503,
     errors.ShuttingDown: 503,
     errors.DiskFull: 507,
 }

@@ -22,6 +22,11 @@ _WORDS: Final = {
 _KEYS: Final = {"domains": "domain", "mailboxes": "email"}  # the others: id
 _CREATING: Final = {"domains": (409,), "keys": (), "syncjobs": (404,)}  # errors; else both
 
+_PLACE: Final = (
+    "Where `host1`, `port1`, `user1` or `enc1` changes, `password1` is required: the stored one is "
+    "never sent anywhere else."
+)
+
 
 def paths() -> dict[str, Schema]:
     """All path items; those of /metrics are below the host's root, the others below /api/v1."""
@@ -34,6 +39,7 @@ def paths() -> dict[str, Schema]:
             "delete": _delete(resource),
         }
     found["/syncjobs"]["post"] = _create_syncjob()
+    found["/syncjobs/{id}"]["put"]["description"] = _PLACE
     found["/syncjobs/{id}/run"] = {"post": _run()}
     found["/syncjobs/{id}/runs"] = {"get": _runs()}
     return (
@@ -75,10 +81,7 @@ def _get(resource: str) -> Schema:
 
 
 def _create(resource: str) -> Schema:
-    name, errors = (
-        RESOURCES[resource],
-        {"domains": (409,), "keys": (), "syncjobs": (404,)}.get(resource, (404, 409)),
-    )
+    name, errors = RESOURCES[resource], _CREATING.get(resource, (404, 409))
     stored = ref(f"{name}Stored")
     return operation(
         f"create{name}",

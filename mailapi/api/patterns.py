@@ -13,7 +13,8 @@ from typing import Any, Final
 Schema = dict[str, Any]
 
 _LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN: Final = rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?"
+_TOP: Final = "[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN: Final = rf"(?:{_LABEL}\.)+{_TOP}"
 _ATEXT: Final = "[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+"  # RFC 5322 section 3.2.3, without %
 _TARGET: Final = rf"[ \t]*{_ATEXT}(?:\.{_ATEXT})*@{_DOMAIN}[ \t]*"
 _SHORT: Final[Schema] = {"pattern": "^[^@]{0,64}@(?:[^@]*,[^@]{0,64}@)*[^@]*$"}  # the local parts
@@ -93,7 +94,8 @@ FIELDS: Final[dict[str, Schema]] = {  # a field of this name has these keywords 
     "username": {"type": "string", "pattern": f"^{_ADDRESS}@{_DOMAIN}$", "maxLength": 254},
     "host1": {
         "type": "string",
-        "pattern": rf"^(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?$",
+        "description": "a host's name, or its address",
+        "pattern": rf"^(?:{_DOMAIN}|{_TOP}|{_IPV4}|{_IPV6})$",
         "maxLength": 253,
     },
     "port1": {"type": "integer", "minimum": 1, "maximum": 65535},

@@ -44,6 +44,11 @@ def user(transport: asyncio.BaseTransport) -> int:
     return _credentials(transport)[0]
 
 
+def process(transport: asyncio.BaseTransport) -> int:
+    """The process that connected; 0 if it cannot be seen from here."""
+    return _peer(transport)[0]
+
+
 def restrict(path: Path) -> None:
     """Give the bound socket its mode, 0660, and where that is permitted its group. Or `OSError`.
 
@@ -56,10 +61,15 @@ def restrict(path: Path) -> None:
 
 def _credentials(transport: asyncio.BaseTransport) -> tuple[int, int]:
     """The user and group of the process that connected."""
+    _, uid, gid = _peer(transport)
+    return uid, gid
+
+
+def _peer(transport: asyncio.BaseTransport) -> tuple[int, int, int]:
     peer = transport.get_extra_info("socket")
     raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, uid, gid = _UCRED.unpack(raw)
-    return uid, gid
+    pid, uid, gid = _UCRED.unpack(raw)
+    return pid, uid, gid
 
 
 def _admitted(uid: int, gid: int, name: str) -> bool:

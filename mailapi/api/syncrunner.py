@@ -3,9 +3,10 @@
     POST /work    {"session":…,"free":N,"holding":[…]}   -> {"runs":[…],"tests":[…]}
     POST /report  {"session":…,"running":[…],"ended":[…],"tested":[…]} -> {"stop":[…]}
 
-/work is answered when there is something to do, or after `LONG` seconds. The kernel tells who
-connected (SO_PEERCRED, unix(7)): root, the service's own user and `[sync] user` are answered, for
-what is sent here holds the passwords of the jobs that begin.
+/work is answered when there is something to do, or after `LONG` seconds; a second runner with 409.
+What stands in a report is judged one by one (`syncreports`). The kernel tells who connected
+(SO_PEERCRED, unix(7)): root, the service's own user and `[sync] user` are answered, for what is
+sent here holds the passwords of the jobs that begin.
 """
 
 from __future__ import annotations
@@ -13,24 +14,23 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 from aiohttp import web
 from pydantic import Field
 
+from .. import syncreports
 from ..errors import Forbidden, MailapiError
 from ..models import Model, parse
-from ..rules.syncruns import Ended
-from ..syncdesk import Desk
-from ..syncmodels import RemoteFolder
+from ..syncdesk import Desk, Runner
+from ..syncreports import Number
 from . import answers, body, peer
 
 LONG: Final = 10.0  # seconds
+MOST: Final = 32 * 1024 * 1024  # octets of a report
 DESK: Final = web.AppKey("desk", Desk)
 USER: Final = web.AppKey("user", str)
 Session = Annotated[str, Field(min_length=8, max_length=64)]
-Number = Annotated[int, Field(ge=0, le=10**15)]
-Word = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 
 
 class Work(Model):
@@ -39,46 +39,16 @@ class Work(Model):
     holding: Annotated[list[Number], Field(max_length=10_000)]
 
 
-class Running(Model):
-    run: Number
-    messages: Number
-    bytes: Number
-    folder: Annotated[str, Field(max_length=1000)] | None
-    share: Annotated[float, Field(ge=0, le=1, strict=False)]
-
-
-class End(Model):
-    run: Number
-    result: Word
-    messages: Number
-    bytes: Number
-    output: Annotated[str, Field(max_length=4000)]
-
-
-class Failed(Model):
-    number: Number
-    code: Word
-    field: Literal["host1", "port1", "enc1", "user1", "password1"]
-    reason: Annotated[str, Field(max_length=500)]
-
-
-class Found(Model):
-    number: Number
-    folders: Annotated[list[RemoteFolder], Field(max_length=10_000)]
-    messages: Number
-    bytes: Number | None
-
-
 class Report(Model):
     session: Session
-    running: Annotated[list[Running], Field(max_length=64)]
-    ended: Annotated[list[End], Field(max_length=64)]
-    tested: Annotated[list[Failed | Found], Field(max_length=100)]
+    running: list[Any]
+    ended: list[Any]
+    tested: list[Any]
 
 
 def application(desk: Desk, user: str) -> web.Application:
     """`user` may connect besides root and the service's own."""
-    app = web.Application(middlewares=[_admitted], client_max_size=8 * 1024 * 1024)
+    app = web.Application(middlewares=[_admitted], client_max_size=MOST)
     app[DESK], app[USER] = desk, user
     app.router.add_post("/work", _work)
     app.router.add_post("/report", _report)
@@ -109,20 +79,22 @@ def _known(uid: int, user: str) -> bool:
 
 
 async def _work(request: web.Request) -> web.Response:
-    asked = await _parsed(request, Work)
-    runs, tests = await request.app[DESK].work(**asked, seconds=LONG)
+    asked = parse(Work, body.parse(await request.read(), "application/json"))
+    runner = _runner(request, asked.pop("session"))
+    runs, tests = await request.app[DESK].work(runner, **asked, seconds=LONG)
     return web.json_response({"runs": runs, "tests": tests})
 
 
 async def _report(request: web.Request) -> web.Response:
-    told = await _parsed(request, Report)
-    desk = request.app[DESK]
-    for test in told["tested"]:
-        desk.tested(test.pop("number"), test)
-    ended = [Ended(**one) for one in told["ended"]]
-    stop = await desk.report(told["session"], told["running"], ended)
+    told = parse(Report, syncreports.value(await request.read()))
+    stop = await request.app[DESK].report(
+        _runner(request, told["session"]),
+        syncreports.running(told["running"]),
+        syncreports.ended(told["ended"]),
+        syncreports.tested(told["tested"]),
+    )
     return web.json_response({"stop": stop})
 
 
-async def _parsed(request: web.Request, model: type[Model]) -> dict[str, Any]:
-    return parse(model, body.parse(await request.read(), "application/json"))
+def _runner(request: web.Request, session: str) -> Runner:
+    return Runner(session, 0 if request.transport is None else peer.process(request.transport))

@@ -19,7 +19,7 @@ CREATE TABLE sync_job (
     active         INTEGER NOT NULL CHECK (active IN (0, 1)),
     created        TEXT    NOT NULL,
     modified       TEXT    NOT NULL,
-    due            INTEGER,          -- when it runs next; NULL: not before it is changed or started
+    due            INTEGER,          -- when it runs next; NULL: not before it is changed or started, or has run
     failures       INTEGER NOT NULL DEFAULT 0, -- since the last success
     login_failures INTEGER NOT NULL DEFAULT 0,
     running        INTEGER,          -- the number of its run

@@ -18,7 +18,7 @@ from ..objects import SYNCJOB
 from ..txn import Result, Txn, existing, same
 
 PORTS: Final = {"SSL": 993, "TLS": 143, "PLAIN": 143}
-_FLAGS: Final = ("delete2", "active")
+_PLACE: Final = {"host1", "port1", "user1", "enc1"}  # where the password goes, and how
 
 
 def add(txn: Txn, fields: Mapping[str, Any]) -> Result:
@@ -49,6 +49,12 @@ def update(
     txn.caller.writes(_domain(before["username"]))
     same(before, fixed)
     changed = {k: v for k, v in fields.items() if k == "secret" or before[k] != v}
+    if changed.keys() & _PLACE and "secret" not in changed:
+        raise Invalid.field(
+            "password1",
+            "is required where host1, port1, user1 or enc1 changes, because the stored password "
+            "is never sent anywhere else",
+        )
     if changed:
         row = _row(changed) | {"modified": txn.now, "due": int(time.time())}
         txn.update("sync_job", job_id, row | {"failures": 0, "login_failures": 0})

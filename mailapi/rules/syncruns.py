@@ -1,12 +1,17 @@
 """What the runner does to the rows of sync jobs: it takes those that are due, reports, and ends.
 
-    claim(txn, session, most)   -> the runs that begin, oldest due first, never two of one mailbox
-    progress(txn, running)      messages, bytes, folder and share of runs
-    end(txn, ended)             results; when each job is due next
-    interrupt(txn, holding)     runs that no runner has any more: all but those
+    claim(txn, session, most, held)  -> the runs that begin, oldest due first, never two of one
+                                        mailbox, and none of those that are held
+    progress(txn, running)           messages, bytes, folder and share of runs
+    end(txn, ended)                  results; when each job is due next
+    interrupt(txn, holding)          runs that no runner has any more: all but those
 
 A failure doubles the pause, up to a day. After `LOGINS` refused log-ins a job is not due again
-before somebody changes or starts it. An interrupted run is no failure: its job is due again soon.
+before somebody changes or starts it. An interrupted run is no failure: its job is due again soon,
+or ever later while its runs are interrupted before they have copied anything.
+
+While a job runs, it is due only if it was changed meanwhile: the run has to stop, whatever becomes
+of it is no failure of the job as it is now, and the next one begins at once.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from ..txn import Result, Txn
 from .syncjobs import tick
 
 DAY: Final = 86_400
+HOUR: Final = 3600
 LOGINS: Final = 3
 KEPT: Final = 100  # runs of a job
 OK, LOGIN, INTERRUPTED, STOPPED = "ok", "login_failed", "interrupted", "stopped"
@@ -34,6 +40,7 @@ FROM sync_job j JOIN mailbox m ON m.id = j.mailbox_id JOIN domain d ON d.id = j.
 WHERE j.active AND j.due <= ? AND j.running IS NULL AND m.active AND d.active AND NOT d.backupmx
   AND NOT EXISTS (SELECT 1 FROM sync_job o WHERE o.mailbox_id = j.mailbox_id
                   AND o.running IS NOT NULL)
+  AND j.username NOT IN (SELECT value FROM json_each(?))
 ORDER BY j.due, j.id LIMIT 1
 """
 _NAMES: Final = (
@@ -52,20 +59,29 @@ class Ended:
     output: str
 
 
-def waiting(db: sqlite3.Connection) -> bool:
-    """Whether a job could begin now."""
-    return db.execute(_DUE, (int(time.time()),)).fetchone() is not None
+def waiting(db: sqlite3.Connection, held: Collection[str]) -> bool:
+    """Whether a job could begin now; not of the mailboxes that are held."""
+    return db.execute(_DUE, (int(time.time()), json.dumps(held))).fetchone() is not None
 
 
-def claim(txn: Txn, session: str, most: int) -> Result:
+def mailboxes(db: sqlite3.Connection, runs: Collection[int]) -> dict[int, str]:
+    """The mailboxes of those runs whose jobs are still there."""
+    sql = (
+        "SELECT r.id, j.username FROM sync_run r JOIN sync_job j ON j.id = r.job_id "
+        "WHERE r.id IN (SELECT value FROM json_each(?))"
+    )
+    return dict(db.execute(sql, (json.dumps(runs),)))
+
+
+def claim(txn: Txn, session: str, most: int, held: Collection[str]) -> Result:
     """The result's `data`: a JSON array of runs, each with its job's fields and `secret`."""
     found: list[dict[str, Any]] = []
-    while len(found) < most and (row := txn.row(_DUE, int(time.time()))):
+    while len(found) < most and (row := txn.row(_DUE, int(time.time()), json.dumps(held))):
         fields = dict(zip((*_NAMES, "exclude", "delete2"), row, strict=True))
         fields |= {"exclude": json.loads(row[9]), "delete2": bool(row[10])}
         start = {"job_id": row[0], "session": session, "started": txn.now}
         run = txn.insert("sync_run", start)
-        state = {"running": run, "last_run": txn.now, "messages": 0, "bytes": 0}
+        state = {"running": run, "due": None, "last_run": txn.now, "messages": 0, "bytes": 0}
         txn.update("sync_job", row[0], state | {"folder": None, "share": 0.0})
         _forget(txn, row[0])
         found.append({"run": run, **fields})
@@ -75,11 +91,11 @@ def claim(txn: Txn, session: str, most: int) -> Result:
 
 
 def progress(txn: Txn, running: Iterable[Mapping[str, Any]]) -> Result:
-    """The result's `data`: the runs among them that have to stop: switched off, or removed."""
+    """The result's `data`: those that have to stop: switched off, changed, removed, given up."""
     stop = []
     for one in running:
         row = txn.row(
-            "SELECT j.id, j.active AND m.active AND d.active FROM sync_job j "
+            "SELECT j.id, j.active AND m.active AND d.active AND j.due IS NULL FROM sync_job j "
             "JOIN mailbox m ON m.id = j.mailbox_id JOIN domain d ON d.id = j.domain_id "
             "WHERE j.running = ?",
             one["run"],
@@ -111,27 +127,46 @@ def interrupt(txn: Txn, holding: Collection[int]) -> Result:
 
 
 def _end(txn: Txn, ended: Ended) -> None:
-    row = txn.row(
-        "SELECT id, mins_interval, failures, login_failures FROM sync_job WHERE running = ?",
-        ended.run,
+    run = txn.row(
+        "SELECT job_id FROM sync_run WHERE id = ? AND (ended IS NULL OR result = ?)",
+        *(ended.run, INTERRUPTED),
     )
-    if row is None:  # the job is gone, or the run was given up
+    if run is None:  # the job is gone, or the end was told before
         return
-    job, minutes, failures, logins = row
     counts = {"messages": ended.messages, "bytes": ended.bytes}
     history = {"ended": txn.now, "result": ended.result, "output": ended.output, **counts}
     txn.update("sync_run", ended.run, history)
-    state: dict[str, Any] = {"running": None, "folder": None, "exit_status": ended.result, **counts}
-    if ended.result in (INTERRUPTED, STOPPED):
-        state |= {"success": 0, "share": None, "due": int(time.time()) + 1}
-    else:
-        ok = ended.result == OK
-        failures = 0 if ok else failures + 1
-        logins = logins + 1 if ended.result == LOGIN else 0
-        state |= {"success": int(ok), "failures": failures, "login_failures": logins}
-        state |= {"share": 1.0 if ok else None, "due": _due(minutes, failures, logins)}
-    txn.update("sync_job", job, state)
+    if txn.row("SELECT 1 FROM sync_job WHERE running = ?", ended.run):  # else it was given up
+        state = {"running": None, "folder": None, "exit_status": ended.result, **counts}
+        txn.update("sync_job", run[0], state | _next(txn, run[0], ended.result))
     tick(txn)
+
+
+def _next(txn: Txn, job: int, result: str) -> dict[str, Any]:
+    """What a run's result makes of its job: success, failures, and when it is due."""
+    minutes, failures, logins, due = txn.row(
+        "SELECT mins_interval, failures, login_failures, due FROM sync_job WHERE id = ?", job
+    )
+    ok = result == OK
+    state: dict[str, Any] = {"success": int(ok), "share": 1.0 if ok else None}
+    if due is not None:  # it was changed meanwhile
+        return state
+    if result in (INTERRUPTED, STOPPED):
+        return state | {"due": int(time.time()) + _soon(txn, job)}
+    failures = 0 if ok else failures + 1
+    logins = logins + 1 if result == LOGIN else 0
+    state |= {"failures": failures, "login_failures": logins}
+    return state | {"due": _due(minutes, failures, logins)}
+
+
+def _soon(txn: Txn, job: int) -> int:
+    """Seconds; twice as many for each run in a row that was interrupted with nothing copied."""
+    (vain,) = txn.row(
+        "SELECT count(*) FROM sync_run WHERE job_id = ?1 AND id > (SELECT coalesce(max(id), 0) "
+        "FROM sync_run WHERE job_id = ?1 AND (result <> ?2 OR messages > 0))",
+        *(job, INTERRUPTED),
+    )
+    return int(min(HOUR, 2 ** min(max(0, vain - 1), 20)))
 
 
 def _due(minutes: int, failures: int, logins: int) -> int | None:

@@ -24,7 +24,7 @@ import structlog
 
 from .. import notify
 from ..config import Config
-from ..errors import ConfigError
+from ..errors import AlreadyRunning, ConfigError, RunnerBusy
 from .engine import Outcome, Place, Progress, run
 from .faults import SyncFault
 from .names import excluded
@@ -62,6 +62,10 @@ class Runner:
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._working(http))
                     group.create_task(self._reporting(http))
+            except ExceptionGroup as both:
+                if both.subgroup(AlreadyRunning) is None:
+                    raise
+                raise AlreadyRunning(RunnerBusy.default) from None
             finally:
                 await self._stop()
                 with contextlib.suppress(Exception):
@@ -166,6 +170,8 @@ class Runner:
                 if response.status == 200:
                     self._reachable = True
                     return await response.json()
+                if response.status == 409:
+                    raise AlreadyRunning
                 cause = f"status {response.status}"
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             cause = type(error).__name__

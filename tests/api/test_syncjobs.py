@@ -5,15 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from restapi import JOB as USERS
 from restapi import Api, canaries, domain, mailbox
 
-PASSWORD = "c4nary of the remote side"
-JOB: dict[str, Any] = {
-    "username": "ann@example.com",
-    "host1": "imap.example.org",
-    "user1": "old@example.org",
-    "password1": PASSWORD,
-}
+JOB = USERS | {"username": "ann@example.com"}
+PASSWORD = JOB["password1"]
 
 
 async def test_a_job_is_added(filled: Api) -> None:
@@ -73,6 +69,8 @@ async def test_the_generation_stays(filled: Api) -> None:
         ({"host1": "a b"}, "host1"),
         ({"host1": "imap.example.org\nUser x"}, "host1"),
         ({"host1": ""}, "host1"),
+        ({"host1": "0"}, "host1"),
+        ({"host1": "0x7f000001"}, "host1"),
         ({"port1": 0}, "port1"),
         ({"port1": "993"}, "port1"),
         ({"user1": "a\r\nb"}, "user1"),
@@ -107,8 +105,35 @@ async def test_plain_in_two_steps(start: Any) -> None:
     await api.made("/domains", domain())
     await api.made("/mailboxes", mailbox("ann@example.com"))
     await api.made("/syncjobs", JOB | {"host1": "127.0.0.1", "enc1": "PLAIN"})
-    (await api.put("/syncjobs/1", {"host1": "imap.example.org"})).fault(400, "invalid", "enc1")
+    change = {"host1": "imap.example.org", "password1": PASSWORD}
+    (await api.put("/syncjobs/1", change)).fault(400, "invalid", "enc1")
     assert (await api.get("/syncjobs/1")).json["host1"] == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"host1": "imap.example.net"}, {"port1": 1993}, {"user1": "else"}, {"enc1": "TLS"}],
+    ids=str,
+)
+async def test_the_password_goes_to_one_place(filled: Api, change: dict[str, Any]) -> None:
+    """Who changes where it goes has to know it: no stored password is sent to another server."""
+    await filled.made("/syncjobs", JOB)
+    before = (await filled.get("/syncjobs/1")).json
+    msg = (await filled.put("/syncjobs/1", change | {"delete2": True})).fault(
+        400, "invalid", "password1"
+    )
+    assert "stored password" in msg
+    items = [
+        {"method": "PUT", "path": "/syncjobs/1", "body": {"mins_interval": 5}},
+        {"method": "PUT", "path": "/syncjobs/1", "body": change},
+    ]
+    (_, refused) = (await filled.post("/batch", items)).json
+    assert (refused["status"], refused["errors"][0]["field"]) == (400, "password1")
+    assert (await filled.get("/syncjobs/1")).json == before
+    same = {name: before[name] for name in change} | {"mins_interval": 5}
+    assert (await filled.changed("/syncjobs/1", same))["mins_interval"] == 5
+    after = await filled.changed("/syncjobs/1", change | {"password1": PASSWORD})
+    assert {name: after[name] for name in change} == change
 
 
 async def test_the_password_shows_nowhere(filled: Api, logged: list[Any]) -> None:

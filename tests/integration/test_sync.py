@@ -291,6 +291,35 @@ async def test_switched_off_while_it_runs(sync: Syncing, remote: Remote, line: L
     assert sync.contents(ann) == remote.contents()
 
 
+async def test_changed_while_it_runs(sync: Syncing, remote: Remote, line: Line) -> None:
+    """The run ends, without a failure, and the next one goes by what the job is now."""
+    remote.fill("INBOX", 40, size=300_000)
+    ann = await sync.mailbox()
+    job = await sync.job(ann, port1=line.port)
+    await line.silent()
+    change = {"port1": remote.port, "password1": PASSWORD}
+    await sync.api.changed(f"/syncjobs/{job}", change)
+    assert (await sync.ran(job, 2))["exit_status"] == "ok"
+    assert [run["result"] for run in await sync.runs(job)] == ["ok", "stopped"]
+    assert sync.contents(ann) == remote.contents()
+
+
+async def test_made_again_while_it_runs(sync: Syncing, remote: Remote, line: Line) -> None:
+    """A job that takes another's place begins when the engine of that one has ended."""
+    remote.fill("INBOX", 40, size=300_000)
+    ann = await sync.mailbox()
+    job = await sync.job(ann, port1=line.port)
+    await line.silent()
+    before = set(sync.engines())
+    assert (await sync.api.delete(f"/syncjobs/{job}")).status == 200
+    other = await sync.job(ann)
+    while not (await sync.show(other))["is_running"]:
+        await asyncio.sleep(0.01)
+    assert not before & set(sync.engines())
+    assert (await sync.ran(other))["exit_status"] == "ok"
+    assert sync.contents(ann) == remote.contents()
+
+
 async def test_sigterm(sync: Syncing, remote: Remote, line: Line) -> None:
     """The runner ends its engines, reports, and leaves; the next one completes the copy."""
     remote.fill("INBOX", 40, size=300_000)

@@ -15,13 +15,14 @@ MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
 # Each floor imports from the floors below it.
 FLOORS = [
     {"errors", "resources", "log", "loop", "metrics", "schemes"},
-    {"addresses", "passwords", "keys", "files", "lmdbmap", "hook", "text", "caller", "settings"},
+    {"addresses", "passwords", "keys", "files", "lmdbmap", "hook", "text", "caller", "settings"}
+    | {"synclooks", "syncpresence"},
     {"fields", "config", "snapshot", "userdb", "database", "hooksocket", "notify"}
     | {"reach", "secretbox"},
     {"models", "entries", "live", "objects", "schema", "serverconfig"},
     {"render", "graph", "txn", "publish", "kick", "backup", "syncmodels"},
     {"rules", "whole", "rounds", "restore"},
-    {"batch", "syncplans"},
+    {"batch", "syncplans", "syncreports"},
     {"service"},
     {"apply", "local", "client"},
     {"syncdesk", "syncrunner"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import ssl
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from mailapi.syncrunner.relay import Relay, Seen
         *("100.64.0.1", "224.0.0.1", "255.255.255.255", "192.0.2.1", "198.18.0.1"),
         *("::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "ff02::1"),
         *("::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "2001:0:1::1", "2001:db8::1"),
+        *("168.63.129.16", "192.0.0.9", "192.0.0.192", "192.88.99.1", "240.0.0.1", "203.0.113.1"),
+        *("fec0::1", "3fff::1", "3fff:fff::1", "5f00::1", "4000::1", "100::1", "2001:20::1"),
+        *("64:ff9b:1::808:808", "64:ff9b:1:7f00:0:100:808:808", "::127.0.0.1", "::8.8.8.8"),
+        *("::ffff:0:127.0.0.1", "2002:a83f:8110::", "64:ff9b::a83f:8110"),
     ],
 )
 def test_addresses_out_of_reach(address: str) -> None:
@@ -30,10 +35,20 @@ def test_addresses_out_of_reach(address: str) -> None:
     assert not reach.public(address)
 
 
-@pytest.mark.parametrize("address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "address", ["8.8.8.8", "2606:4700::1111", "::ffff:8.8.8.8", "192.0.1.1", "64:ff9b::808:808"]
+)
 def test_addresses_in_reach(address: str) -> None:
     """Those of the Internet."""
     assert reach.public(address)
+
+
+def test_the_list_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python knows of such networks differs from version to version."""
+    monkeypatch.setattr(ipaddress.IPv4Address, "is_global", True)
+    monkeypatch.setattr(ipaddress.IPv6Address, "is_global", True)
+    for address in ("10.1.1.1", "100.64.0.1", "192.0.0.8", "fd00::1", "3fff::1", "2001:2::1"):
+        assert not reach.public(address)
 
 
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f.1", "localhost"])
