@@ -115,10 +115,17 @@ class Syncing:
         return await self.api.post("/syncjobs?test=1", self.body(username, **fields))
 
     def due(self, job: int) -> None:
-        """Its time has come; set beside the service."""
+        """Its time has come, unless it runs; set beside the service."""
         path = self.config.state.directory / "mailapi.db"
         with contextlib.closing(sqlite3.connect(path, timeout=5)) as db, db:
-            db.execute("UPDATE sync_job SET due = 1 WHERE id = ?", (job,))
+            db.execute("UPDATE sync_job SET due = 1 WHERE id = ? AND running IS NULL", (job,))
+
+    async def begun(self, job: int, number: int) -> None:
+        """Its run of this number has begun, without a pause after the one before."""
+        async with asyncio.timeout(20):
+            while len(await self.runs(job)) < number:
+                self.due(job)
+                await asyncio.sleep(0.02)
 
     async def show(self, job: int) -> dict[str, Any]:
         found: dict[str, Any] = (await self.api.get(f"/syncjobs/{job}")).json

@@ -347,14 +347,17 @@ async def test_kill_9(sync: Syncing, remote: Remote, line: Line) -> None:
     ann = await sync.mailbox()
     line.room, line.rate = None, 600_000
     job = await sync.job(ann, port1=line.port)
-    copied = set()
-    for _ in range(kills):
-        await asyncio.sleep(random.uniform(0.1, 0.8))
-        copied.add((await sync.show(job))["messages"])
+    copied = []
+    for number in range(1, kills + 1):
+        await sync.begun(job, number)
+        await asyncio.sleep(random.uniform(0, 0.5))
+        copied.append(len(list((sync.bed.root / "mail").rglob("Maildir/**/[cn]*/*.*"))))
         sync.kill()
         sync.start()
-    print("killed after so many messages:", sorted(copied))
+    print("killed after so many messages:", copied)
+    assert len(set(copied)) > kills / 3  # in the middle, most of the times
     line.rate = None
+    await sync.begun(job, kills + 1)
     shown = await sync.until(job, lambda shown: shown["exit_status"] == "ok", 60)
     assert not shown["is_running"]
     found = {name.replace(".", "/"): rows for name, rows in sync.contents(ann).items() if rows}
