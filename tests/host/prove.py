@@ -224,7 +224,8 @@ def synced(host: Host) -> None:
         if shown["exit_status"]:
             break
         time.sleep(0.5)
-    host.fact("a sync job copies it", (shown["exit_status"], shown["messages"]) == ("ok", 1), shown)
+    runs = host.mailapi(f"syncjob runs {number} -o json")
+    host.fact("a sync job copies it", (shown["exit_status"], shown["messages"]) == ("ok", 1), runs)
     host.fact("it lies in Old/INBOX", "1" in host.run(f"doveadm search -u {BOB} mailbox Old* all"))
     host.run(f"mv /root/kept.toml {config} && {units}")
 
