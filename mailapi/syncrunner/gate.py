@@ -20,7 +20,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .remote import LINE
+from .imap import LINE
 
 USER: Final = "mailapi"
 

@@ -26,9 +26,8 @@ from .. import notify
 from ..config import Config
 from ..errors import ConfigError
 from .engine import Outcome, Place, Progress, run
-from .faults import SyncFault
-from .names import excluded
-from .remote import Rules, explained, logged_in
+from .faults import SyncFault, explained
+from .remote import Rules, logged_in
 
 REPORT: Final = 1.0  # seconds
 PAUSE: Final = 1.0  # seconds until the service is asked again that did not answer
@@ -139,11 +138,10 @@ class Runner:
         try:
             with explained():
                 async with asyncio.timeout(TEST), logged_in(test, self._rules) as remote:
-                    found = await remote.folders()
+                    found = await remote.folders(test["exclude"])
             sizes = [folder.bytes for folder in found]
             folders = [
-                {"name": f.name, "messages": f.messages, "bytes": f.bytes}
-                | {"excluded": excluded(f.name, test["exclude"])}
+                {"name": f.name, "messages": f.messages, "bytes": f.bytes, "excluded": f.excluded}
                 for f in found
             ]
             total = None if None in sizes else sum(filter(None, sizes))
