@@ -3,9 +3,9 @@
     POST /work    {"session":…,"free":N,"holding":[…]}   -> {"runs":[…],"tests":[…]}
     POST /report  {"session":…,"running":[…],"ended":[…],"tested":[…]} -> {"stop":[…]}
 
-/work is answered when there is something to do, or after `LONG` seconds. The kernel tells who
-connected (SO_PEERCRED, unix(7)): root, the service's own user and `[sync] user` are answered, for
-what is sent here holds the passwords of the jobs that begin.
+/work is answered when there is something to do, or after `LONG` seconds; at once if N is 0. The
+kernel tells who connected (SO_PEERCRED, unix(7)): root, the service's own user and `[sync] user`
+are answered, for what is sent here holds the passwords of the jobs that begin.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def _known(uid: int, user: str) -> bool:
 
 async def _work(request: web.Request) -> web.Response:
     asked = await _parsed(request, Work)
-    runs, tests = await request.app[DESK].work(**asked, seconds=LONG)
+    seconds = LONG if asked["free"] else 0.0  # it asks again as soon as a run has ended
+    runs, tests = await request.app[DESK].work(**asked, seconds=seconds)
     return web.json_response({"runs": runs, "tests": tests})
 
 
