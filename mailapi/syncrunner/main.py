@@ -1,4 +1,4 @@
-"""The runner as a process: its configuration, and signals.
+"""The runner as a process: its configuration, its user, signals, and what others left behind.
 
 await serve(config)     # until SIGTERM or SIGINT
 """
@@ -8,14 +8,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import pwd
+import shutil
 import signal
 import ssl
+import stat
+import tempfile
+from pathlib import Path
 
 import structlog
 
 from .. import notify
 from ..config import Config
 from ..errors import ConfigError
+from . import engine
 from .engine import Place
 from .remote import Rules
 from .runner import Runner
@@ -28,6 +34,8 @@ async def serve(config: Config) -> None:
     sync = config.sync
     if sync.socket is None:
         raise ConfigError("[sync] socket is not set; name the socket for service and runner.")
+    check_user(sync.user)
+    remove_stale()
     rules = Rules(sync.allow_private_hosts, sync.allow_plaintext, ssl.create_default_context())
     place = Place(config.dovecot.mail_home, sync.dovecot, sync.time_limit)
     runner = Runner(str(sync.socket), sync.max_parallel, place, rules)
@@ -39,6 +47,29 @@ async def serve(config: Config) -> None:
     async with notify.ready(lambda: not task.done()):
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+def check_user(user: str) -> None:
+    """Only [sync] user runs jobs: root's files would be in the way of all others. `ConfigError`."""
+    try:
+        number = int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError("[sync] user is no user here; name the owner of the mail.") from None
+    if os.geteuid() != number:
+        raise ConfigError(
+            f"The sync runner must run as [sync] user ({user}), whom the mail belongs to; "
+            f"start mailapi-sync.service, or use: runuser -u {user} -- mailapi sync-runner"
+        )
+
+
+def remove_stale() -> None:
+    """Directories of runs whose runner was killed. A host has one runner at a time."""
+    for base in {"/dev/shm", tempfile.gettempdir()}:  # noqa: S108 - nothing is made there
+        for path in Path(base).glob(f"{engine.PREFIX}*"):
+            with contextlib.suppress(OSError):
+                found = path.lstat()
+                if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                    shutil.rmtree(path)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
