@@ -72,7 +72,9 @@ async def run(
             usable = [folder for folder in wanted if mbsyncrc.usable(folder, job["subfolder2"])]
             watch = asyncio.create_task(_watch(seen, usable, note))
             try:
-                status, said = await _engine(job, place, usable, remote, seen)
+                status, said = 0, ""
+                if usable:
+                    status, said = await _engine(job, place, usable, remote, seen)
             finally:
                 watch.cancel()
         if left := len(wanted) - len(usable):

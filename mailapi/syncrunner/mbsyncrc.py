@@ -118,8 +118,8 @@ def usable(folder: Folder, under: str = "") -> bool:
 
 
 def _delimiter(folders: Sequence[Folder]) -> str:
-    found = next((folder.separator for folder in folders if folder.separator), "")
-    return f'PathDelimiter "{_escape(found)}"' if found else ""
+    found = next((folder.separator for folder in folders if folder.separator), "/")
+    return f'PathDelimiter "{_escape(found)}"'  # an empty line would end the section
 
 
 def _escape(text: str) -> str:

@@ -103,6 +103,25 @@ async def test_folders_that_cannot_be_copied(sync: Syncing, odd: bytes) -> None:
     assert "Good" in sync.contents(ann)
 
 
+@pytest.mark.parametrize(
+    ("said", "exclude", "result"),
+    [
+        (b'* LIST () "/" ' + b"x" * 500 + b"\r\nTAG OK\r\n", [], "incomplete"),
+        (b'* LIST () "/" INBOX\r\nTAG OK\r\n', ["*"], "ok"),
+        (b"TAG OK\r\n", [], "ok"),
+        (b"* LIST () NIL INBOX\r\nTAG OK\r\n", [], "ok"),
+    ],
+    ids=["unusable", "excluded", "none", "flat"],
+)
+async def test_nothing_to_copy(sync: Syncing, said: bytes, exclude: list[str], result: str) -> None:
+    """No folder at all, or none with levels: no failure."""
+    ann = await sync.mailbox()
+    async with Hostile(LIST=said) as server:
+        job = await sync.job(ann, port1=server.port, exclude=exclude)
+        shown = await sync.ran(job)
+    assert shown["exit_status"] == result, await sync.runs(job)
+
+
 @pytest.mark.parametrize(("more", "result"), [(0, "ok"), (1, "incomplete")])
 async def test_the_longest_names(sync: Syncing, more: int, result: str) -> None:
     """200 octets, with the folder that all is below."""
