@@ -3,10 +3,10 @@
     POST /work    {"session":…,"free":N,"holding":[…]}   -> {"runs":[…],"tests":[…]}
     POST /report  {"session":…,"running":[…],"ended":[…],"tested":[…]} -> {"stop":[…]}
 
-/work is answered when there is something to do, or after `LONG` seconds; a second runner with 409.
-What stands in a report is judged one by one (`syncreports`). The kernel tells who connected
-(SO_PEERCRED, unix(7)): root, the service's own user and `[sync] user` are answered, for what is
-sent here holds the passwords of the jobs that begin.
+/work is answered when there is something to do, or after `LONG` seconds; at once if N is 0; a
+second runner with 409. What stands in a report is judged one by one (`syncreports`). The kernel
+tells who connected (SO_PEERCRED, unix(7)): root, the service's own user and `[sync] user` are
+answered, for what is sent here holds the passwords of the jobs that begin.
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ def _known(uid: int, user: str) -> bool:
 
 async def _work(request: web.Request) -> web.Response:
     asked = parse(Work, body.parse(await request.read(), "application/json"))
+    seconds = LONG if asked["free"] else 0.0  # it asks again as soon as a run has ended
     runner = _runner(request, asked.pop("session"))
-    runs, tests = await request.app[DESK].work(runner, **asked, seconds=LONG)
+    runs, tests = await request.app[DESK].work(runner, **asked, seconds=seconds)
     return web.json_response({"runs": runs, "tests": tests})
 
 

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from . import mbsyncrc, process
-from .faults import SyncFault
+from .faults import SyncFault, explained
+from .listing import Folder
 from .mbsyncrc import Channel
 from .memory import Memory
-from .names import excluded
 from .near import Near
 from .relay import Relay, Seen, Young
-from .remote import Folder, Remote, Rules, explained, logged_in
+from .remote import Remote, Rules, logged_in
 
 LAST: Final = 2000  # characters of what the engine says
 PREFIX: Final = "mailapi-sync-"  # of the private directories' names
@@ -67,12 +67,14 @@ async def run(
     try:
         async with asyncio.timeout(place.time_limit), logged_in(job, rules) as remote:
             with explained():
-                found = await remote.folders()
-            wanted = [f for f in found if not excluded(f.name, job["exclude"])]
-            usable = [folder for folder in wanted if mbsyncrc.usable(folder)]
+                found = await remote.folders(job["exclude"])
+            wanted = [f for f in found if not f.excluded]
+            usable = [folder for folder in wanted if mbsyncrc.usable(folder, job["subfolder2"])]
             watch = asyncio.create_task(_watch(seen, usable, note))
             try:
-                status, said = await _engine(job, place, usable, remote, seen)
+                status, said = 0, ""
+                if usable:
+                    status, said = await _engine(job, place, usable, remote, seen)
             finally:
                 watch.cancel()
         if left := len(wanted) - len(usable):

@@ -13,14 +13,13 @@ RFC 3501, sections 6.1 and 6.2.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import secrets
 from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final, Self
 
-from .remote import LINE
+from .imap import LINE
 
 USER: Final = "mailapi"
 
@@ -64,10 +63,11 @@ class Gate:
         if task is not None:
             self._tasks.add(task)
         try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
-                if await self._admitted(reader, writer) and not self._taken:
-                    self._taken = True
-                    await self._pass(reader, writer)
+            if await self._admitted(reader, writer) and not self._taken:
+                self._taken = True
+                await self._pass(reader, writer)
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            pass  # the session is over; it is cancelled by `__aexit__` only
         finally:
             writer.transport.abort()
 

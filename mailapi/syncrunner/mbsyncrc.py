@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Final
 
 from .gate import USER, Gate
+from .listing import Folder
 from .memory import Memory
 from .names import encode
-from .remote import Folder
 
 _TOKEN = re.compile(r'["\\]')
+LENGTH: Final = 200  # octets of a name here: with 32 before it and 15 behind, a file has 255
 CONFIG: Final = """\
 Create Near
 Remove None
@@ -107,16 +108,18 @@ def near_names(folders: Sequence[Folder], under: str) -> Iterator[tuple[Folder, 
         yield folder, near
 
 
-def usable(folder: Folder) -> bool:
-    """A name that the configuration can hold."""
-    return folder.wire.isprintable() and all(
-        level and "/" not in level and level not in (".", "..") for level in folder.levels
+def usable(folder: Folder, under: str = "") -> bool:
+    """A name that the configuration can hold, and the name of a file with the engine's state."""
+    return (
+        folder.plain
+        and len(encode(f"{under}/{folder.name}")) <= LENGTH
+        and all(level and "/" not in level and level not in (".", "..") for level in folder.levels)
     )
 
 
 def _delimiter(folders: Sequence[Folder]) -> str:
-    found = next((folder.separator for folder in folders if folder.separator), "")
-    return f'PathDelimiter "{_escape(found)}"' if found else ""
+    found = next((folder.separator for folder in folders if folder.separator), "/")
+    return f'PathDelimiter "{_escape(found)}"'  # an empty line would end the section
 
 
 def _escape(text: str) -> str:

@@ -28,7 +28,7 @@ from .gate import Gate, first_of
 MOST: Final = 200  # messages of one transaction
 SIZE: Final = 8 * 1024 * 1024  # octets of one transaction, and of what waits
 START: Final = 15.0  # seconds until the program greets
-_APPEND = re.compile(rb'(\S+) (APPEND (?:"(?:\\.|[^"])*"|\S+))( .*)\{(\d+)(\+?)\}\r\n', re.DOTALL)
+_APPEND = re.compile(rb'(\S+) (APPEND (?:"(?:\\.|[^"\\])*"|\S+))( .*)\{(\d+)(\+?)\}\r\n', re.DOTALL)
 _LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r\n$")
 _UIDS = re.compile(rb"\[APPENDUID (\d+) ([\d:,]+)\]", re.IGNORECASE)
 _GREETING = re.compile(rb"\* PREAUTH \[CAPABILITY ([^\]]*)\]")

@@ -39,7 +39,23 @@ async def start(
 
 
 async def end(program: asyncio.subprocess.Process) -> None:
-    """The process group ends, whether the program has or not: SIGTERM, then SIGKILL."""
+    """The process group ends, whether the program has or not: SIGTERM, then SIGKILL.
+
+    Who is cancelled meanwhile, and be it again and again, is so once it has ended.
+    """
+    ending = asyncio.create_task(_end(program))
+    cancelled = False
+    while not ending.done():
+        try:
+            await asyncio.wait([ending])
+        except asyncio.CancelledError:
+            cancelled = True
+    ending.result()
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def _end(program: asyncio.subprocess.Process) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(program.pid, number)

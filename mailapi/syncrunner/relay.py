@@ -21,7 +21,7 @@ from datetime import date
 from typing import Final
 
 from .gate import Gate, first_of
-from .remote import Remote, unquoted
+from .imap import Session, unquoted
 
 SILENCE: Final = 60.0  # seconds
 _CHUNK: Final = 1 << 16
@@ -65,7 +65,7 @@ class Young:
 
 
 class Relay(Gate):
-    def __init__(self, remote: Remote, seen: Seen, young: Young | None = None) -> None:
+    def __init__(self, remote: Session, seen: Seen, young: Young | None = None) -> None:
         super().__init__()
         self.seen = seen
         self._remote, self._young = remote, young

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,7 @@ async def test_one_look_up_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     tried: list[str] = []
 
-    async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
+    def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         looked.append(host)
         return [(0, 0, 0, "", ("8.8.8.8" if len(looked) == 1 else "127.0.0.1", port))]
 
@@ -76,7 +77,7 @@ async def test_one_look_up_counts(monkeypatch: pytest.MonkeyPatch) -> None:
         assert more["server_hostname"] == "imap.example.org"
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo, raising=False)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     monkeypatch.setattr(asyncio, "open_connection", connect)
     job = {"host1": "imap.example.org", "port1": 993, "enc1": "SSL", "user1": "", "password1": ""}
     with pytest.raises(SyncFault):
