@@ -24,8 +24,9 @@ from .mbsyncrc import Channel
 from .memory import Memory
 from .names import excluded
 from .near import Near
-from .relay import Relay, Seen, Young
+from .relay import Relay
 from .remote import Folder, Remote, Rules, explained, logged_in
+from .seen import Seen, Young
 
 LAST: Final = 2000  # characters of what the engine says
 PREFIX: Final = "mailapi-sync-"  # of the private directories' names

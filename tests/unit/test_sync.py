@@ -13,7 +13,8 @@ from mailapi import config, local, reach
 from mailapi.secretbox import Secretbox
 from mailapi.syncrunner import engine, mbsyncrc, names, remote
 from mailapi.syncrunner.faults import SyncFault
-from mailapi.syncrunner.relay import Relay, Seen
+from mailapi.syncrunner.relay import Relay
+from mailapi.syncrunner.seen import Seen
 
 
 @pytest.mark.parametrize(
