@@ -25,7 +25,7 @@ _TOKEN = re.compile(r'["\\]')
 CONFIG: Final = """\
 Create Near
 Remove None
-Expunge {expunge}
+Expunge None
 CopyArrivalDate yes
 FSync yes
 
@@ -71,16 +71,13 @@ def text(
     far: Gate, near: Gate, channels: Sequence[Channel], folders: Sequence[Folder], delete2: bool
 ) -> str:
     """It holds the words of both gates."""
-    expunge, sync = ("Near", " Delete") if delete2 else ("None", "")
-    head = CONFIG.format(
-        expunge=expunge, far=far, near=near, user=USER, delimiter=_delimiter(folders)
-    )
+    head = CONFIG.format(far=far, near=near, user=USER, delimiter=_delimiter(folders))
     parts = (
         CHANNEL.format(
             number=number,
             far=_escape("/".join(channel.folder.levels)),
             near=_escape(encode(channel.near)),
-            sync=f"Pull New Flags{sync}",
+            sync="Pull New Flags" + (" Delete" if delete2 else ""),
             state=channel.state,
         )
         for number, channel in enumerate(channels, 1)
