@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -87,21 +87,24 @@ def text(
 
 def channels(folders: Sequence[Folder], under: str, memory: Memory) -> Iterator[Channel]:
     """Below the folder `under`, if it is named."""
-    for folder, near in near_names(folders, under):
-        yield Channel(folder, near, memory.file(folder.wire, near))
-
-
-def near_names(folders: Sequence[Folder], under: str) -> Iterator[tuple[Folder, str]]:
-    """Each folder's name here: below `under`; no dots, which part the levels of Dovecot's names."""
-    taken: set[str] = set()
+    names = memory.names()
     for folder in folders:
-        name = re.sub(r"[.~]", "_", folder.name)
-        near = "INBOX" if name.upper() == "INBOX" and not under else name
-        near = f"{under}/{near}" if under else near
-        if near in taken:
-            near += "_" + hashlib.sha256(folder.wire.encode()).hexdigest()[:6]
-        taken.add(near)
-        yield folder, near
+        near = names.setdefault(folder.wire, near_name(folder, under, names.values()))
+        yield Channel(folder, near, memory.file(folder.wire, near))
+    memory.keep_names(names)
+
+
+def near_name(folder: Folder, under: str, taken: Collection[str]) -> str:
+    """A new folder's name here: below `under`; no dots, which part the levels of Dovecot's names.
+
+    Names that were `taken` once stay so, whichever folders the source lists, and in which order.
+    """
+    name = re.sub(r"[.~]", "_", folder.name)
+    near = "INBOX" if name.upper() == "INBOX" and not under else name
+    near = f"{under}/{near}" if under else near
+    if near in taken:
+        near += "_" + hashlib.sha256(folder.wire.encode()).hexdigest()[:6]
+    return near
 
 
 def usable(folder: Folder) -> bool:
