@@ -21,15 +21,18 @@ LAST: Final = 2000  # characters of what the engine says
 OK: Final = "ok"
 _LOST = re.compile(r"returned an error|; skipping")
 _CHANNEL = re.compile(r"^Error: channel c(\d+)\b(.*)", re.MULTILINE)
-_NOISE = re.compile(r"Password is being sent in the clear|stats-writer|Info: Disconnected|^\s*$")
+_NOISE = re.compile(
+    r"Password is being sent in the clear|stats-writer|Info: Disconnected|^\s*$"
+    r"|notice: \w+ is deprecated|^Channels: \d"
+)
 
 
 def judged(status: int, said: str, seen: Seen, near: Near) -> str:
     """The engine's end, as a code."""
     if near.full:
         return "quota_full"
-    if status == 0:  # a message that is not taken is told, and no failure for mbsync
-        lost = near.refused or seen.asked != seen.messages or _LOST.search(said)
+    lost = near.refused or seen.asked != seen.messages or _LOST.search(said)
+    if status == 0:  # to mbsync 1.4 a message that is not taken is no failure, to 1.5 it is one
         return "incomplete" if lost else OK
     if seen.hung or "timeout" in said.lower():
         return "timeout"
@@ -37,7 +40,8 @@ def judged(status: int, said: str, seen: Seen, near: Near) -> str:
         return "connection_lost"
     if re.search(r"userdb lookup|User lookup failed|User doesn't exist|tunnel", said):
         return "local_failed"
-    return "incomplete" if status > 0 and _CHANNEL.search(said) else "engine_failed"
+    partly = status > 0 and (lost or _CHANNEL.search(said))
+    return "incomplete" if partly else "engine_failed"
 
 
 def without(said: str, words: Iterable[str]) -> str:
@@ -71,6 +75,6 @@ def losses(status: int, seen: Seen) -> str:
         told.append(f"The engine ended with signal {-status}.")
     if seen.large:
         told.append(f"Messages above {MOST >> 20} MiB, which are not copied: {seen.large}.")
-    if status == 0 and (left := seen.asked - seen.messages - seen.large):
+    if not (seen.lost or seen.hung) and (left := seen.asked - seen.messages - seen.large):
         told.append(f"Messages that the remote side did not give: {left}.")
     return "\n".join(told)
