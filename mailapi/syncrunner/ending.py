@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from .mbsyncrc import Channel
-from .names import encode
 from .near import Near
 from .relay import MOST
 from .seen import Seen
@@ -21,6 +20,7 @@ LAST: Final = 2000  # characters of what the engine says
 OK: Final = "ok"
 _LOST = re.compile(r"returned an error|; skipping")
 _CHANNEL = re.compile(r"^Error: channel c(\d+)\b(.*)", re.MULTILINE)
+_ALIAS = re.compile(r"\b[0-9a-f]{32}\b")
 _NOISE = re.compile(
     r"Password is being sent in the clear|stats-writer|Info: Disconnected|^\s*$"
     r"|notice: \w+ is deprecated|^Channels: \d"
@@ -44,9 +44,11 @@ def judged(status: int, said: str, seen: Seen, near: Near) -> str:
     return "incomplete" if partly else "engine_failed"
 
 
-def without(said: str, words: Iterable[str]) -> str:
-    """The last lines without what is secret, private or noise."""
+def without(said: str, words: Iterable[str], channels: Iterable[Channel]) -> str:
+    """The last lines without what is secret, private or noise; with the names of folders."""
     text = "\n".join(line for line in said.splitlines() if not _NOISE.search(line))
+    names = {channel.alias: channel.near for channel in channels}
+    text = _ALIAS.sub(lambda found: names.get(found[0], found[0]), text)
     for word in words:
         text = text.replace(word, "…")
     return "".join(c for c in text if c.isprintable() or c == "\n")[-LAST:]
@@ -60,12 +62,8 @@ def strange(said: str, near: Near, channels: Sequence[Channel]) -> Iterator[int]
             continue
         number = int(found[1]) - 1
         gone = "cannot be opened" in found[2]
-        if "UIDVALIDITY" in found[2] or (gone and _lacks(near, channels[number])):
+        if "UIDVALIDITY" in found[2] or (gone and near.opened.lacks(channels[number].alias)):
             yield number
-
-
-def _lacks(near: Near, channel: Channel) -> bool:
-    return near.opened.lacks(encode(channel.near))
 
 
 def losses(status: int, seen: Seen) -> str:

@@ -98,9 +98,11 @@ async def _engine(
         dovecot, config = Path(directory) / "dovecot.conf", Path(directory) / "mbsyncrc"
         _write(dovecot, DOVECOT.format(main=place.dovecot))
         imap = ("/usr/lib/dovecot/imap", "-c", str(dovecot), "-u", job["username"])
-        near = Near(imap, _environment(directory))
-        async with Relay(remote, seen, _young(job["maxage"], channels, memory)) as relay, near:
-            _write(config, mbsyncrc.text(relay, near, channels, folders, bool(job["delete2"])))
+        near = Near(imap, _environment(directory), {c.alias: c.near for c in channels})
+        folder = {c.alias: c.folder.wire for c in channels}
+        young = _young(job["maxage"], channels, memory)
+        async with Relay(remote, seen, folder, young) as relay, near:
+            _write(config, mbsyncrc.text(relay, near, channels, bool(job["delete2"])))
             program = await process.start(
                 ("mbsync", "-c", str(config), "-a"), _environment(directory)
             )
@@ -115,7 +117,7 @@ async def _engine(
         result = judged(status, said, seen, near)
         if result == OK:
             memory.end()
-        return result, without(said, (relay.word, near.word, directory))
+        return result, without(said, (relay.word, near.word, directory), channels)
 
 
 def _once(folders: Sequence[Folder]) -> list[Folder]:

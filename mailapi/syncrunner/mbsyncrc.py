@@ -1,10 +1,11 @@
 """The engine's configuration, mbsync(1): one channel a folder, between the relay and `near`.
 
     channels = list(channels(folders, subfolder2, memory))
-    text(relay, near, channels, folders, delete2)
+    text(relay, near, channels, delete2)
 
-What a remote side calls its folders is quoted, or the folder is not `usable`: it cannot write into
-the configuration.
+The engine knows each folder only by an alias, on both sides; relay and near put its names in their
+place. So what a remote side calls its folders is not in the configuration, and it is the same to
+mbsync 1.4, which takes names in modified UTF-7, and to 1.5, which takes UTF-8.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from typing import Final
 
 from .gate import USER, Gate
 from .memory import Memory
-from .names import encode
 from .remote import Folder
 
-_TOKEN = re.compile(r'["\\]')
 CONFIG: Final = """\
 Create Near
 Remove None
@@ -37,7 +36,6 @@ Pass "{far.word}"
 SSLType None
 AuthMechs LOGIN
 UseNamespace no
-{delimiter}
 Timeout 120
 
 IMAPStore near
@@ -47,14 +45,15 @@ User {user}
 Pass "{near.word}"
 SSLType None
 AuthMechs LOGIN
+UseNamespace no
 Timeout 120
 """
 CHANNEL: Final = """
 Channel c{number}
-Far ":far:{far}"
-Near ":near:{near}"
+Far ":far:{alias}"
+Near ":near:{alias}"
 Sync {sync}
-SyncState "{state}"
+SyncState "{directory}/"
 """
 
 
@@ -66,23 +65,23 @@ class Channel:
     near: str
     state: Path
 
+    @property
+    def alias(self) -> str:
+        return self.state.name
 
-def text(
-    far: Gate, near: Gate, channels: Sequence[Channel], folders: Sequence[Folder], delete2: bool
-) -> str:
+
+def text(far: Gate, near: Gate, channels: Sequence[Channel], delete2: bool) -> str:
     """It holds the words of both gates."""
-    head = CONFIG.format(far=far, near=near, user=USER, delimiter=_delimiter(folders))
     parts = (
         CHANNEL.format(
             number=number,
-            far=_escape("/".join(channel.folder.levels)),
-            near=_escape(encode(channel.near)),
+            alias=channel.alias,
             sync="Pull New Flags" + (" Delete" if delete2 else ""),
-            state=channel.state,
+            directory=channel.state.parent,
         )
         for number, channel in enumerate(channels, 1)
     )
-    return head + "".join(parts)
+    return CONFIG.format(far=far, near=near, user=USER) + "".join(parts)
 
 
 def channels(folders: Sequence[Folder], under: str, memory: Memory) -> Iterator[Channel]:
@@ -108,16 +107,7 @@ def near_name(folder: Folder, under: str, taken: Collection[str]) -> str:
 
 
 def usable(folder: Folder) -> bool:
-    """A name that the configuration can hold."""
+    """A name that a command and a mailbox can hold."""
     return folder.wire.isprintable() and all(
         level and "/" not in level and level not in (".", "..") for level in folder.levels
     )
-
-
-def _delimiter(folders: Sequence[Folder]) -> str:
-    found = next((folder.separator for folder in folders if folder.separator), "")
-    return f'PathDelimiter "{_escape(found)}"' if found else ""
-
-
-def _escape(text: str) -> str:
-    return _TOKEN.sub(r"\\\g<0>", text)

@@ -55,7 +55,7 @@ class Memory:
         self._replace(self._directory / _NAMES, json.dumps(names))
 
     def file(self, wire: str, near: str) -> Path:
-        """For a folder of the source and its name here; mbsync adds to the file's name."""
+        """For a folder of the source and its name here; the file's name is the folder's alias."""
         return self._directory / hashlib.sha256(f"{wire}\0{near}".encode()).hexdigest()[:32]
 
     def known(self, file: Path) -> set[int]:

@@ -27,6 +27,11 @@ def encode(name: str) -> str:
     return re.sub(r"[^\x20-\x7e]+|&", _shift, name)
 
 
+def quoted(name: str) -> bytes:
+    """As a command has it (RFC 3501, `quoted`)."""
+    return b'"' + re.sub(r'(["\\])', r"\\\1", name).encode() + b'"'
+
+
 def excluded(name: str, patterns: Iterable[str]) -> bool:
     return any(re.fullmatch(_expression(pattern), name, re.DOTALL) for pattern in patterns)
 

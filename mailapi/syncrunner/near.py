@@ -1,6 +1,6 @@
 r"""Between the engine and Dovecot's imap program, which stores: many messages in one transaction.
 
-    async with Near(command, environment) as near:
+    async with Near(command, environment, {"alias": "Old/Work"}) as near:
         near.port, near.word    # where the engine logs in, see `gate`
     near.said                   # the last that the program has told about itself
     near.refused, near.full     # messages that were not taken, and whether for want of room
@@ -37,19 +37,23 @@ _CHUNK: Final = 1 << 16
 _MARK = re.compile(
     rb"\S+ UID STORE (\S+) \+FLAGS(?:\.SILENT)? \([^)]*\\Deleted\b.*\r\n", re.IGNORECASE
 )
-_EXPUNGE: Final = b"EXPUNGE"  # a tag that is no engine's
+_ASK: Final = b"ASK"  # tags that are no engine's
+_EXPUNGE: Final = b"EXPUNGE"
 _GREETING = re.compile(rb"\* PREAUTH \[CAPABILITY ([^\]]*)\]")
 
 
 class Near(Gate):
     """Raise `SyncFault` (local_failed) where the program does not start."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], folders: Mapping[str, str]
+    ) -> None:
+        """`folders`: what the engine calls them, and their names here, with /."""
         super().__init__()
         self._command, self._environment = command, environment
         self.said = ""
         self.refused, self.full = 0, False
-        self.opened = Opened()
+        self.opened = Opened(folders)
         self._waiting: deque[Append] = deque()
         self._news, self._idle, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -61,7 +65,11 @@ class Near(Gate):
         self._errors = process.Tail(self._imap.stderr)
         try:
             self._capabilities = await self._greeting()
+            self.opened.learn(await self._namespace())
             return await super().__aenter__()
+        except (TimeoutError, EOFError):
+            await self._end()
+            raise SyncFault("local_failed", self.said) from None
         except BaseException:
             await self._end()
             raise
@@ -91,6 +99,14 @@ class Near(Gate):
         await self._end()
         raise SyncFault("local_failed", self.said)
 
+    async def _namespace(self) -> bytes:
+        await self._send(_ASK + b" NAMESPACE\r\n")
+        lines = b""
+        async with asyncio.timeout(START):
+            while not (line := await self._out.readuntil(b"\r\n")).startswith(_ASK):
+                lines += line
+        return lines
+
     @property
     def _out(self) -> asyncio.StreamReader:
         assert self._imap.stdout is not None  # noqa: S101 - a pipe
@@ -107,7 +123,7 @@ class Near(Gate):
     async def _inwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Commands: messages wait in the queue, all else waits until that is empty."""
         while True:
-            line = await reader.readuntil(b"\r\n")
+            line = self.opened.named(await reader.readuntil(b"\r\n"))
             found = APPEND.fullmatch(line)
             if found is None:
                 await self._idle.wait()
@@ -130,7 +146,6 @@ class Near(Gate):
                 await self._room.wait()
 
     async def _one(self, reader: asyncio.StreamReader, line: bytes) -> None:
-        self.opened.asked(line)
         await self._send(line)
         await self._literals(reader, line)
         if found := _MARK.fullmatch(line):

@@ -18,9 +18,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from collections.abc import Mapping
 from typing import Final
 
 from .gate import Gate, first_of
+from .names import quoted
 from .remote import Remote, unquoted
 from .responses import LITERAL, body, ends, padding, unmarked
 from .seen import Seen, Young
@@ -38,10 +40,17 @@ _READS: Final = {
 
 
 class Relay(Gate):
-    def __init__(self, remote: Remote, seen: Seen, young: Young | None = None) -> None:
+    def __init__(
+        self,
+        remote: Remote,
+        seen: Seen,
+        folders: Mapping[str, str] | None = None,
+        young: Young | None = None,
+    ) -> None:
+        """`folders`: what the engine calls them, and what the remote side does."""
         super().__init__()
         self.seen = seen
-        self._remote, self._young = remote, young
+        self._remote, self._folders, self._young = remote, folders or {}, young
         self._open: set[bytes] = set()  # tags that the remote side has not answered
         self._quiet = asyncio.Event()  # there are none
         self._quiet.set()
@@ -85,7 +94,9 @@ class Relay(Gate):
         opens = verb in (b"SELECT", b"EXAMINE")
         if opens:
             verb = b"EXAMINE"
-            self.seen.folder = unquoted(rest.strip())
+            name = unquoted(rest.strip())
+            self.seen.folder = self._folders.get(name, name)
+            rest = b" " + quoted(self.seen.folder)
             self.seen.in_folder = 0
         self.seen.asked += verb == b"UID FETCH" and b"BODY.PEEK[]" in rest.upper()
         if not self._open:
