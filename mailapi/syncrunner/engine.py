@@ -12,25 +12,24 @@ import asyncio
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from . import mbsyncrc, process
+from .ending import OK, judged, losses, strange, without
 from .faults import SyncFault, explained
 from .listing import Folder
 from .mbsyncrc import Channel
 from .memory import Memory
 from .near import Near
-from .relay import Relay, Seen, Young
+from .relay import Relay
 from .remote import Remote, Rules, logged_in
+from .seen import Seen, Young
 
-LAST: Final = 2000  # characters of what the engine says
 PREFIX: Final = "mailapi-sync-"  # of the private directories' names
-_OK: Final = "ok"
-_NOISE = re.compile(r"Password is being sent in the clear|stats-writer|Info: Disconnected|^\s*$")
 DOVECOT: Final = "!include {main}\nstats_writer_socket_path =\nlog_path = /dev/stderr\n"
 
 
@@ -72,14 +71,15 @@ async def run(
             usable = [folder for folder in wanted if mbsyncrc.usable(folder, job["subfolder2"])]
             watch = asyncio.create_task(_watch(seen, usable, note))
             try:
-                status, said = 0, ""
+                result, said = OK, ""
                 if usable:
-                    status, said = await _engine(job, place, usable, remote, seen)
+                    result, said = await _engine(job, place, usable, remote, seen)
             finally:
                 watch.cancel()
         if left := len(wanted) - len(usable):
-            said = f"Folders whose names cannot be copied: {left}; they returned an error.\n{said}"
-        return Outcome(_result(status, said, seen), seen.messages, seen.bytes, said)
+            said = f"Folders whose names cannot be copied: {left}.\n{said}"
+            result = "incomplete" if result == OK else result
+        return Outcome(result, seen.messages, seen.bytes, said)
     except SyncFault as fault:
         output = fault.output or f"{job['host1']}: {fault.reason}."
         return Outcome(fault.code, seen.messages, seen.bytes, output)
@@ -90,8 +90,8 @@ async def run(
 
 async def _engine(
     job: dict[str, Any], place: Place, folders: Sequence[Folder], remote: Remote, seen: Seen
-) -> tuple[int, str]:
-    """The engine's exit status, and the last of what it and Dovecot said."""
+) -> tuple[str, str]:
+    """How it ended, as a code, and the last of what the engine and Dovecot said."""
     memory = Memory(_home(job, place), job)
     memory.begin(job["maxage"])
     channels = list(mbsyncrc.channels(folders, job["subfolder2"], memory))
@@ -100,9 +100,11 @@ async def _engine(
         dovecot, config = Path(directory) / "dovecot.conf", Path(directory) / "mbsyncrc"
         _write(dovecot, DOVECOT.format(main=place.dovecot))
         imap = ("/usr/lib/dovecot/imap", "-c", str(dovecot), "-u", job["username"])
-        near = Near(imap, _environment(directory))
-        async with Relay(remote, seen, _young(job["maxage"], channels, memory)) as relay, near:
-            _write(config, mbsyncrc.text(relay, near, channels, folders, bool(job["delete2"])))
+        near = Near(imap, _environment(directory), {c.alias: c.near for c in channels})
+        folder = {c.alias: c.folder.wire for c in channels}
+        young = _young(job["maxage"], channels, memory)
+        async with Relay(remote, seen, folder, young) as relay, near:
+            _write(config, mbsyncrc.text(relay, near, channels, bool(job["delete2"])))
             program = await process.start(
                 ("mbsync", "-c", str(config), "-a"), _environment(directory)
             )
@@ -111,9 +113,13 @@ async def _engine(
                 status = await program.wait()
             finally:
                 await process.end(program)
-        memory.end(status, said)
-        said = f"{near.said}\n{said}"
-        return status, _without(said, (relay.word, near.word, directory))
+        for number in strange(said, near, channels):
+            memory.forget(channels[number].state)
+        said = f"{near.said}\n{said}\n{losses(status, seen)}"
+        result = judged(status, said, seen, near)
+        if result == OK:
+            memory.end()
+        return result, without(said, (relay.word, near.word, directory), channels)
 
 
 def _environment(home: str) -> dict[str, str]:
@@ -147,29 +153,6 @@ async def _watch(seen: Seen, folders: Sequence[Folder], note: Callable[[Progress
         share = min(1.0, (passed + min(seen.in_folder, here)) / total)
         note(Progress(seen.messages, seen.bytes, name, round(share, 4)))
         await asyncio.sleep(0.2)
-
-
-def _result(status: int, said: str, seen: Seen) -> str:
-    """The engine's end, as a code."""
-    if re.search(r"overquota|quota exceeded", said, re.IGNORECASE):
-        return "quota_full"
-    if status == 0:  # a message that is not taken is told, and no failure for mbsync
-        return "incomplete" if "returned an error" in said else _OK
-    if seen.hung or "timeout" in said.lower():
-        return "timeout"
-    if seen.lost:
-        return "connection_lost"
-    if re.search(r"userdb lookup|User lookup failed|User doesn't exist|tunnel", said):
-        return "local_failed"
-    return "engine_failed"
-
-
-def _without(said: str, words: Iterable[str]) -> str:
-    """The last lines without what is secret, private or noise."""
-    text = "\n".join(line for line in said.splitlines() if not _NOISE.search(line))
-    for word in words:
-        text = text.replace(word, "…")
-    return "".join(c for c in text if c.isprintable() or c == "\n")[-LAST:]
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,17 +1,18 @@
 """The engine's configuration, mbsync(1): one channel a folder, between the relay and `near`.
 
     channels = list(channels(folders, subfolder2, memory))
-    text(relay, near, channels, folders, delete2)
+    text(relay, near, channels, delete2)
 
-What a remote side calls its folders is quoted, or the folder is not `usable`: it cannot write into
-the configuration.
+The engine knows each folder only by an alias, on both sides; relay and near put its names in their
+place. So what a remote side calls its folders is not in the configuration, and it is the same to
+mbsync 1.4, which takes names in modified UTF-7, and to 1.5, which takes UTF-8.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,12 +22,11 @@ from .listing import Folder
 from .memory import Memory
 from .names import encode
 
-_TOKEN = re.compile(r'["\\]')
-LENGTH: Final = 200  # octets of a name here: with 32 before it and 15 behind, a file has 255
+LENGTH: Final = 200  # octets of a name here: it is part of a directory's name, which may have 255
 CONFIG: Final = """\
 Create Near
 Remove None
-Expunge {expunge}
+Expunge None
 CopyArrivalDate yes
 FSync yes
 
@@ -38,7 +38,6 @@ Pass "{far.word}"
 SSLType None
 AuthMechs LOGIN
 UseNamespace no
-{delimiter}
 Timeout 120
 
 IMAPStore near
@@ -48,14 +47,15 @@ User {user}
 Pass "{near.word}"
 SSLType None
 AuthMechs LOGIN
+UseNamespace no
 Timeout 120
 """
 CHANNEL: Final = """
 Channel c{number}
-Far ":far:{far}"
-Near ":near:{near}"
+Far ":far:{alias}"
+Near ":near:{alias}"
 Sync {sync}
-SyncState "{state}"
+SyncState "{directory}/"
 """
 
 
@@ -67,60 +67,51 @@ class Channel:
     near: str
     state: Path
 
+    @property
+    def alias(self) -> str:
+        return self.state.name
 
-def text(
-    far: Gate, near: Gate, channels: Sequence[Channel], folders: Sequence[Folder], delete2: bool
-) -> str:
+
+def text(far: Gate, near: Gate, channels: Sequence[Channel], delete2: bool) -> str:
     """It holds the words of both gates."""
-    expunge, sync = ("Near", " Delete") if delete2 else ("None", "")
-    head = CONFIG.format(
-        expunge=expunge, far=far, near=near, user=USER, delimiter=_delimiter(folders)
-    )
     parts = (
         CHANNEL.format(
             number=number,
-            far=_escape("/".join(channel.folder.levels)),
-            near=_escape(encode(channel.near)),
-            sync=f"Pull New Flags{sync}",
-            state=channel.state,
+            alias=channel.alias,
+            sync="Pull New Flags" + (" Delete" if delete2 else ""),
+            directory=channel.state.parent,
         )
         for number, channel in enumerate(channels, 1)
     )
-    return head + "".join(parts)
+    return CONFIG.format(far=far, near=near, user=USER) + "".join(parts)
 
 
 def channels(folders: Sequence[Folder], under: str, memory: Memory) -> Iterator[Channel]:
     """Below the folder `under`, if it is named."""
-    for folder, near in near_names(folders, under):
-        yield Channel(folder, near, memory.file(folder.wire, near))
-
-
-def near_names(folders: Sequence[Folder], under: str) -> Iterator[tuple[Folder, str]]:
-    """Each folder's name here: below `under`; no dots, which part the levels of Dovecot's names."""
-    taken: set[str] = set()
+    names = memory.names()
     for folder in folders:
-        name = re.sub(r"[.~]", "_", folder.name)
-        near = "INBOX" if name.upper() == "INBOX" and not under else name
-        near = f"{under}/{near}" if under else near
-        if near in taken:
-            near += "_" + hashlib.sha256(folder.wire.encode()).hexdigest()[:6]
-        taken.add(near)
-        yield folder, near
+        near = names.setdefault(folder.wire, near_name(folder, under, names.values()))
+        yield Channel(folder, near, memory.file(folder.wire, near))
+    memory.keep_names(names)
+
+
+def near_name(folder: Folder, under: str, taken: Collection[str]) -> str:
+    """A new folder's name here: below `under`; no dots, which part the levels of Dovecot's names.
+
+    Names that were `taken` once stay so, whichever folders the source lists, and in which order.
+    """
+    name = re.sub(r"[.~]", "_", folder.name)
+    near = "INBOX" if name.upper() == "INBOX" and not under else name
+    near = f"{under}/{near}" if under else near
+    if near in taken:
+        near += "_" + hashlib.sha256(folder.wire.encode()).hexdigest()[:6]
+    return near
 
 
 def usable(folder: Folder, under: str = "") -> bool:
-    """A name that the configuration can hold, and the name of a file with the engine's state."""
+    """A name that a command and a mailbox can hold."""
     return (
         folder.plain
         and len(encode(f"{under}/{folder.name}")) <= LENGTH
         and all(level and "/" not in level and level not in (".", "..") for level in folder.levels)
     )
-
-
-def _delimiter(folders: Sequence[Folder]) -> str:
-    found = next((folder.separator for folder in folders if folder.separator), "/")
-    return f'PathDelimiter "{_escape(found)}"'  # an empty line would end the section
-
-
-def _escape(text: str) -> str:
-    return _TOKEN.sub(r"\\\g<0>", text)

@@ -1,14 +1,19 @@
-"""Between the engine and Dovecot's imap program, which stores: many messages in one transaction.
+r"""Between the engine and Dovecot's imap program, which stores: many messages in one transaction.
 
-    async with Near(command, environment) as near:
+    async with Near(command, environment, {"alias": "Old/Work"}) as near:
         near.port, near.word    # where the engine logs in, see `gate`
     near.said                   # the last that the program has told about itself
+    near.refused, near.full     # messages that were not taken, and whether for want of room
+    near.opened                 # which folders there are not
 
 The engine sends one APPEND a message and waits for none of them. Dovecot's imap does one after the
 other, and each costs it a look at the whole folder. So what has come while it was busy goes to it
-as one APPEND (MULTIAPPEND, RFC 3502), and each is answered as if it had come alone (APPENDUID,
-RFC 4315). Where the whole is refused, each is tried alone. The program's process group ends with
-the `async with`.
+as one APPEND, and each is answered as if it had come alone, see `append`. Where the whole is
+refused, each is tried alone; a large message goes through as it comes.
+
+What the engine marks as \Deleted is expunged at once, and nothing else ever: messages that others
+have marked look to the engine as if they were not. The program's process group ends with the
+`async with`.
 """
 
 from __future__ import annotations
@@ -17,40 +22,38 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from . import process
+from .append import APPEND, SIZE, Append, answers, command, taken_together
 from .faults import SyncFault
 from .gate import Gate, first_of
+from .opened import Opened
+from .responses import LITERAL, unmarked
 
-MOST: Final = 200  # messages of one transaction
-SIZE: Final = 8 * 1024 * 1024  # octets of one transaction, and of what waits
 START: Final = 15.0  # seconds until the program greets
-_APPEND = re.compile(rb'(\S+) (APPEND (?:"(?:\\.|[^"\\])*"|\S+))( .*)\{(\d+)(\+?)\}\r\n', re.DOTALL)
-_LITERAL = re.compile(rb"\{(\d+)(\+?)\}\r\n$")
-_UIDS = re.compile(rb"\[APPENDUID (\d+) ([\d:,]+)\]", re.IGNORECASE)
+_CHUNK: Final = 1 << 16
+_MARK = re.compile(
+    rb"\S+ UID STORE (\S+) \+FLAGS(?:\.SILENT)? \([^)]*\\Deleted\b.*\r\n", re.IGNORECASE
+)
+_ASK: Final = b"ASK"  # tags that are no engine's
+_EXPUNGE: Final = b"EXPUNGE"
 _GREETING = re.compile(rb"\* PREAUTH \[CAPABILITY ([^\]]*)\]")
-
-
-@dataclass(frozen=True, slots=True)
-class Append:
-    """A message to store: `box` is the command with the folder, `how` its flags and date."""
-
-    tag: bytes
-    box: bytes
-    how: bytes
-    data: bytes
 
 
 class Near(Gate):
     """Raise `SyncFault` (local_failed) where the program does not start."""
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str], folders: Mapping[str, str]
+    ) -> None:
+        """`folders`: what the engine calls them, and their names here, with /."""
         super().__init__()
         self._command, self._environment = command, environment
         self.said = ""
+        self.refused, self.full = 0, False
+        self.opened = Opened(folders)
         self._waiting: deque[Append] = deque()
         self._size = 0  # octets of what waits
         self._news, self._idle, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -63,7 +66,11 @@ class Near(Gate):
         self._errors = process.Tail(self._imap.stderr)
         try:
             self._capabilities = await self._greeting()
+            self.opened.learn(await self._namespace())
             return await super().__aenter__()
+        except (TimeoutError, EOFError):
+            await self._end()
+            raise SyncFault("local_failed", self.said) from None
         except BaseException:
             await self._end()
             raise
@@ -93,6 +100,14 @@ class Near(Gate):
         await self._end()
         raise SyncFault("local_failed", self.said)
 
+    async def _namespace(self) -> bytes:
+        await self._send(_ASK + b" NAMESPACE\r\n")
+        lines = b""
+        async with asyncio.timeout(START):
+            while not (line := await self._out.readuntil(b"\r\n")).startswith(_ASK):
+                lines += line
+        return lines
+
     @property
     def _out(self) -> asyncio.StreamReader:
         assert self._imap.stdout is not None  # noqa: S101 - a pipe
@@ -109,15 +124,19 @@ class Near(Gate):
     async def _inwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Commands: messages wait in the queue, all else waits until that is empty."""
         while True:
-            line = await reader.readuntil(b"\r\n")
-            found = _APPEND.fullmatch(line)
+            line = self.opened.named(await reader.readuntil(b"\r\n"))
+            found = APPEND.fullmatch(line)
             if found is None:
                 await self._idle.wait()
-                await self._send(line)
-                await self._literals(reader, line)
+                await self._one(reader, line)
                 continue
             if not found[5]:
                 writer.write(b"+ go on\r\n")
+            if int(found[4]) > SIZE:
+                await self._idle.wait()
+                answer = await self._streamed(reader, found[2] + found[3], int(found[4]))
+                writer.write(found[1] + b" " + answer)
+                continue
             data = await reader.readexactly(int(found[4]))
             await reader.readuntil(b"\r\n")
             self._waiting.append(Append(found[1], found[2], found[3], data))
@@ -128,9 +147,27 @@ class Near(Gate):
                 self._room.clear()
                 await self._room.wait()
 
+    async def _one(self, reader: asyncio.StreamReader, line: bytes) -> None:
+        await self._send(line)
+        await self._literals(reader, line)
+        if found := _MARK.fullmatch(line):
+            await self._send(_EXPUNGE + b" UID EXPUNGE " + found[1] + b"\r\n")
+
+    async def _streamed(self, reader: asyncio.StreamReader, box: bytes, rest: int) -> bytes:
+        answer = self._expected()
+        await self._send(b"N%d %s{%d+}\r\n" % (self._number, box, rest))
+        while rest:
+            chunk = await reader.read(min(rest, _CHUNK))
+            if not chunk:
+                raise asyncio.IncompleteReadError(b"", rest)
+            await self._send(chunk)
+            rest -= len(chunk)
+        await self._send(await reader.readuntil(b"\r\n"))
+        return self._judged(await answer)
+
     async def _literals(self, reader: asyncio.StreamReader, line: bytes) -> None:
         """The rest of a command that has a literal; the program itself asks for it if need be."""
-        while found := _LITERAL.search(line):
+        while found := LITERAL.search(line):
             await self._send(await reader.readexactly(int(found[1])))
             line = await reader.readuntil(b"\r\n")
             await self._send(line)
@@ -139,73 +176,53 @@ class Near(Gate):
         while True:
             await self._news.wait()
             while self._waiting:
-                group = self._taken_together()
+                group = taken_together(self._waiting)
                 self._size -= sum(len(one.data) for one in group)
                 self._room.set()
                 answer = await self._stored(group)
                 if len(group) > 1 and not answer.startswith(b"OK"):
                     for one in group:
-                        writer.write(one.tag + b" " + await self._stored([one]))
+                        writer.write(one.tag + b" " + self._judged(await self._stored([one])))
                 else:
-                    writer.writelines(_answers(group, answer))
+                    writer.writelines(answers(group, self._judged(answer)))
                 await writer.drain()
             self._news.clear()
             self._idle.set()
 
-    def _taken_together(self) -> list[Append]:
-        group = [self._waiting.popleft()]
-        size = len(group[0].data)
-        while self._waiting and self._waiting[0].box == group[0].box and len(group) < MOST:
-            size += len(self._waiting[0].data)
-            if size > SIZE:
-                break
-            group.append(self._waiting.popleft())
-        return group
-
     async def _stored(self, group: Sequence[Append]) -> bytes:
         """The answer behind the tag."""
-        self._number += 1
-        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self._answer = answer
-        parts = [b"N%d " % self._number, group[0].box]
-        for one in group:
-            parts += [one.how, b"{%d+}\r\n" % len(one.data), one.data]
-        await self._send(*parts, b"\r\n")
+        answer = self._expected()
+        await self._send(*command(b"N%d" % self._number, group))
         return await answer
 
+    def _expected(self) -> asyncio.Future[bytes]:
+        """The answer to the next number."""
+        self._number += 1
+        self._answer = asyncio.get_running_loop().create_future()
+        return self._answer
+
+    def _judged(self, answer: bytes) -> bytes:
+        if not answer.upper().startswith(b"OK"):
+            self.refused += 1
+            self.full |= b"[OVERQUOTA]" in answer.upper()
+        return answer
+
     async def _back(self, writer: asyncio.StreamWriter) -> None:
-        """Answers; those to APPEND are for `_stored`."""
+        """Answers; those to APPEND are for `_expected`."""
         while True:
             line = await self._out.readuntil(b"\r\n")
             tag, _, rest = line.partition(b" ")
             if self._answer is not None and tag == b"N%d" % self._number:
                 self._answer.set_result(rest)
                 self._answer = None
-                continue
-            writer.write(line)
-            while found := _LITERAL.search(line):
-                writer.write(await self._out.readexactly(int(found[1])))
-                line = await self._out.readuntil(b"\r\n")
-                writer.write(line)
-            await writer.drain()
+            elif tag != _EXPUNGE:
+                self.opened.answered(tag, rest)
+                await self._response(writer, line)
 
-
-def _answers(group: Sequence[Append], answer: bytes) -> list[bytes]:
-    """One for each; with its UID, if the program told them."""
-    found = _UIDS.search(answer)
-    if not found or len(group) == 1:
-        return [one.tag + b" " + answer for one in group]
-    uids = _numbers(found[2])
-    return [
-        b"%s OK [APPENDUID %s %d] done\r\n" % (one.tag, found[1], uid)
-        for one, uid in zip(group, uids, strict=True)
-    ]
-
-
-def _numbers(text: bytes) -> list[int]:
-    """All of a set of numbers (RFC 3501, sequence-set) that says nothing of *."""
-    numbers: list[int] = []
-    for part in text.split(b","):
-        first, _, last = part.partition(b":")
-        numbers += range(int(first), int(last or first) + 1)
-    return numbers
+    async def _response(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+        writer.write(unmarked(line))
+        while found := LITERAL.search(line):
+            writer.write(await self._out.readexactly(int(found[1])))
+            line = await self._out.readuntil(b"\r\n")
+            writer.write(unmarked(line))
+        await writer.drain()

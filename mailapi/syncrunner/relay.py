@@ -1,4 +1,4 @@
-"""Between the engine and the remote side: a listener on loopback for one engine of one run.
+r"""Between the engine and the remote side: a listener on loopback for one engine of one run.
 
     async with Relay(remote, seen := Seen()) as relay:
         relay.port, relay.word      # where the engine logs in, see `gate`
@@ -7,141 +7,187 @@
 The engine's connection gets the session that is logged in already. Of its commands only those pass
 that read, and SELECT goes on as EXAMINE, so the source cannot be changed, whatever the engine does.
 With `Young`, the engine does not hear of older messages, but of those that it knows already.
-A remote side that says nothing for `SILENCE` seconds while it is asked for something has hung.
-Source: RFC 3501, sections 4.3 (literals), 6.3.2 (EXAMINE), 6.4.4 (SEARCH) and 7.4.2 (FETCH).
+A message is gone only when it is expunged there, so \Deleted does not pass. A message that is not
+given, or is larger than `MOST`, is counted. A remote side that says nothing for `SILENCE` seconds
+while it is asked for something has hung. Source: RFC 3501, sections 6.3.2 (EXAMINE), 6.4.4 (SEARCH)
+and 6.1.3 (LOGOUT, which the engine does not wait for).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Mapping
 from typing import Final
 
 from .gate import Gate, first_of
-from .imap import Session, unquoted
+from .imap import Session, quoted, unquoted
+from .responses import LITERAL, body, ends, padding, unmarked
+from .seen import Seen, Young
 
 SILENCE: Final = 60.0  # seconds
+MOST: Final = 128 * 1024 * 1024  # octets of a message
+HEADER: Final = 1 << 20  # octets in which a message's header ends
+PATIENCE: Final = 5.0  # seconds for the engine to leave
 _CHUNK: Final = 1 << 16
-_SEARCH: Final = b"YOUNG"  # a tag that is no engine's
 _COMMAND = re.compile(rb"(\S+) (UID FETCH|UID SEARCH|\S+)(.*)\r\n", re.IGNORECASE | re.DOTALL)
 _READS: Final = {
     *(b"CAPABILITY", b"NOOP", b"CHECK", b"NAMESPACE", b"LIST", b"LSUB", b"STATUS", b"EXAMINE"),
     *(b"SELECT", b"FETCH", b"UID FETCH", b"SEARCH", b"UID SEARCH", b"LOGOUT", b"ENABLE"),
 }
-_MONTHS: Final = "JanFebMarAprMayJunJulAugSepOctNovDec"
-_LITERAL = re.compile(rb"\{(\d+)\}\r\n$")
-_UID = re.compile(rb"\* \d+ FETCH .*\bUID (\d+)", re.IGNORECASE)
-_BODY = re.compile(rb"BODY\[\] \{\d+\}\r\n$", re.IGNORECASE)
-
-
-@dataclass(slots=True)
-class Seen:
-    """What has passed; `folder` as on the wire; `lost` and `hung` are about the remote side."""
-
-    messages: int = 0
-    bytes: int = 0
-    folder: str | None = None
-    in_folder: int = 0
-    lost: bool = False
-    hung: bool = False
-    refused: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Young:
-    """Messages that arrived on `since` or later; UIDs that are `known` of a folder on the wire."""
-
-    since: date
-    known: Callable[[str], Collection[int]]
-
-    @property
-    def command(self) -> bytes:
-        month = _MONTHS[self.since.month * 3 - 3 : self.since.month * 3]
-        when = f"{self.since.day}-{month}-{self.since.year:04}"
-        return _SEARCH + f" UID SEARCH SINCE {when}\r\n".encode()
 
 
 class Relay(Gate):
-    def __init__(self, remote: Session, seen: Seen, young: Young | None = None) -> None:
+    def __init__(
+        self,
+        remote: Session,
+        seen: Seen,
+        folders: Mapping[str, str] | None = None,
+        young: Young | None = None,
+    ) -> None:
+        """`folders`: what the engine calls them, and what the remote side does."""
         super().__init__()
         self.seen = seen
-        self._remote, self._young = remote, young
-        self._shown: set[int] = set()
-        self._bye = False
+        self._remote, self._folders, self._young = remote, folders or {}, young
         self._open: set[bytes] = set()  # tags that the remote side has not answered
+        self._quiet = asyncio.Event()  # there are none
+        self._quiet.set()
         self._last = 0.0  # when it said something, or was first asked
         self._ours = False  # the engine is slow: it is not the remote side's turn
+        self._leaving = b""  # the tag of LOGOUT
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await first_of(self._upwards(reader, writer), self._downwards(writer), self._watch())
+        if self._leaving:
+            await self._farewell(self._leaving, reader, writer)
 
     async def _upwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             line = await reader.readuntil(b"\r\n")
             found = _COMMAND.fullmatch(line)
             if found is None or found[2].upper() not in _READS or line.endswith(b"}\r\n"):
                 self.seen.refused = (found[2] if found else b"?").decode("ascii", "replace")[:20]
                 writer.write((found[1] if found else b"*") + b" NO [NOPERM] read only\r\n")
-                continue
-            verb = found[2].upper()
-            if verb in (b"SELECT", b"EXAMINE"):
-                line = found[1] + b" EXAMINE" + found[3] + b"\r\n"
-                self.seen.folder = unquoted(found[3].strip())
-                self.seen.in_folder = 0
-            self._bye |= verb == b"LOGOUT"
-            if not self._open:
-                self._last = loop.time()
-            self._open.add(found[1])
-            self._remote.writer.write(line)
-            if self._young and verb in (b"SELECT", b"EXAMINE"):
-                self._shown = set(self._young.known(self.seen.folder or ""))
-                self._remote.writer.write(self._young.command)
-            await self._remote.writer.drain()
+            elif found[2].upper() == b"LOGOUT":
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        await self._quiet.wait()
+                self._leaving = found[1]
+                return
+            else:
+                await self._ask(found[1], found[2].upper(), found[3])
+
+    async def _farewell(
+        self, tag: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """The engine waits until it is closed; the remote side would perhaps never do so."""
+        writer.write(b"* BYE\r\n" + tag + b" OK done\r\n")
+        writer.write_eof()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await reader.read()
+        self._remote.writer.write(tag + b" LOGOUT\r\n")
+
+    async def _ask(self, tag: bytes, verb: bytes, rest: bytes) -> None:
+        opens = verb in (b"SELECT", b"EXAMINE")
+        if opens:
+            verb = b"EXAMINE"
+            name = unquoted(rest.strip())
+            self.seen.folder = self._folders.get(name, name)
+            rest = b" " + quoted(self.seen.folder)
+            self.seen.in_folder = 0
+        self.seen.asked += verb == b"UID FETCH" and b"BODY.PEEK[]" in rest.upper()
+        if not self._open:
+            self._last = asyncio.get_running_loop().time()
+        self._open.add(tag)
+        self._quiet.clear()
+        self._remote.writer.write(tag + b" " + verb + rest + b"\r\n")
+        if self._young and opens:
+            self._remote.writer.write(self._young.opening(self.seen.folder or ""))
+        await self._remote.writer.drain()
 
     async def _downwards(self, writer: asyncio.StreamWriter) -> None:
         try:
             while True:
-                line = await self._remote.reader.readuntil(b"\r\n")
-                self._last = asyncio.get_running_loop().time()
+                line = await self._line()
                 self._open.discard(line.partition(b" ")[0])
-                if self._young and self._kept_back(line):
-                    continue
-                writer.write(line)
-                if found := _LITERAL.search(line):
-                    await self._literal(writer, int(found[1]), bool(_BODY.search(line)))
-                await self._drain(writer)
+                if not self._open:
+                    self._quiet.set()
+                if self._young and self._young.keeps_back(line):
+                    await self._without(line)
+                else:
+                    await self._response(writer, line)
         except (asyncio.IncompleteReadError, OSError, asyncio.LimitOverrunError):
-            self.seen.lost = not self._bye and not writer.is_closing()
+            self.seen.lost = not writer.is_closing()
 
-    def _kept_back(self, line: bytes) -> bool:
-        """The answer to our own question, and messages that are too old."""
-        if line.startswith(_SEARCH):
-            if not line[len(_SEARCH) :].upper().startswith(b" OK"):
-                raise ConnectionError("the remote side cannot search")
-            return True
-        if line.upper().startswith(b"* SEARCH"):
-            self._shown |= {int(word) for word in line.split()[2:] if word.isdigit()}
-            return True
-        found = _UID.match(line)
-        return found is not None and int(found[1]) not in self._shown
+    async def _response(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+        """To the engine, with its literals, but not if it is of a message that is not given."""
+        while True:
+            line = unmarked(line)
+            found = body(line)
+            if found and found.text is not None:
+                text = found.text + padding(found.text)
+                writer.write(found.before + b"BODY[] {%d}\r\n" % len(text) + text)
+                self._count(len(text))
+                line = found.after
+                continue
+            if found and (found.size is None or found.size > MOST):
+                self.seen.large += found.size is not None
+                return await self._without(line)
+            if found and found.size is not None:
+                await self._message(writer, found.before, found.size)
+            else:
+                writer.write(line)
+                if literal := LITERAL.search(line):
+                    await self._copy(writer, int(literal[1]))
+            await self._drain(writer)
+            if not LITERAL.search(line):
+                return None
+            line = await self._line()
 
-    async def _literal(self, writer: asyncio.StreamWriter, size: int, body: bool) -> None:
-        rest = size
+    async def _message(self, writer: asyncio.StreamWriter, before: bytes, size: int) -> None:
+        """With the end of its header, where that is missing."""
+        head = b""
+        while len(head) < min(size, HEADER) and not ends(head):
+            head += await self._chunk(size - len(head))
+        pad = padding(head) if len(head) == size else b""
+        writer.write(before + b"BODY[] {%d}\r\n" % (size + len(pad)) + head)
+        await self._copy(writer, size - len(head))
+        writer.write(pad)
+        self._count(size)
+
+    def _count(self, size: int) -> None:
+        self.seen.messages += 1
+        self.seen.in_folder += 1
+        self.seen.bytes += size
+
+    async def _copy(self, writer: asyncio.StreamWriter, rest: int) -> None:
         while rest:
-            chunk = await self._remote.reader.read(min(rest, _CHUNK))
-            if not chunk:
-                raise asyncio.IncompleteReadError(b"", rest)
+            chunk = await self._chunk(rest)
             writer.write(chunk)
             await self._drain(writer)
             rest -= len(chunk)
-        if body:
-            self.seen.messages += 1
-            self.seen.in_folder += 1
-            self.seen.bytes += size
+
+    async def _without(self, line: bytes) -> None:
+        """Nothing of a response passes."""
+        while found := LITERAL.search(line):
+            rest = int(found[1])
+            while rest:
+                rest -= len(await self._chunk(rest))
+            line = await self._line()
+
+    async def _line(self) -> bytes:
+        line = await self._remote.reader.readuntil(b"\r\n")
+        self._last = asyncio.get_running_loop().time()
+        return line
+
+    async def _chunk(self, most: int) -> bytes:
+        chunk = await self._remote.reader.read(min(most, _CHUNK))
+        if not chunk:
+            raise asyncio.IncompleteReadError(b"", most)
+        self._last = asyncio.get_running_loop().time()
+        return chunk
 
     async def _drain(self, writer: asyncio.StreamWriter) -> None:
         self._ours = True

@@ -15,7 +15,8 @@ from mailapi import config, local, reach
 from mailapi.secretbox import Secretbox
 from mailapi.syncrunner import engine, mbsyncrc, names, remote
 from mailapi.syncrunner.faults import SyncFault
-from mailapi.syncrunner.relay import Relay, Seen
+from mailapi.syncrunner.relay import Relay
+from mailapi.syncrunner.seen import Seen
 
 
 @pytest.mark.parametrize(
@@ -128,8 +129,10 @@ def test_two_folders_never_meet() -> None:
         remote.Folder(name, "/", name, 0, 0) for name in ("a.b", "a_b", "INBOX/Sent", "Sent")
     ]
     folders.append(remote.Folder("shared/Sent", "/", "Sent", 0, 0))
-    found = [near for _, near in mbsyncrc.near_names(folders, "")]
-    assert len(set(found)) == 5
+    found: dict[str, str] = {}
+    for folder in folders:
+        found[folder.wire] = mbsyncrc.near_name(folder, "", found.values())
+    assert len(set(found.values())) == 5
 
 
 async def test_progress() -> None:
