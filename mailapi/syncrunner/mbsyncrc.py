@@ -110,8 +110,5 @@ def near_name(folder: Folder, under: str, taken: Collection[str]) -> str:
 
 def usable(folder: Folder, under: str = "") -> bool:
     """A name that a command and a mailbox can hold."""
-    return (
-        folder.plain
-        and len(encode(f"{under}/{folder.name}")) <= LENGTH
-        and all(level and "/" not in level and level not in (".", "..") for level in folder.levels)
-    )
+    fits = len(encode(f"{under}/{folder.name}")) <= LENGTH
+    return folder.plain and fits and all(folder.levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import time
@@ -229,8 +230,9 @@ async def test_two_runners(api: Api, runner: FakeRunner, tmp_path: Path) -> None
     (run,) = await runner.begins()
     socket = str(api.config.sync.socket)
     done = await asyncio.to_thread(
-        command, "sync-runner", f"--dev={tmp_path}", cwd=tmp_path, MAILAPI_SYNC__SOCKET=socket
-    )
+        command, "sync-runner", f"--dev={tmp_path}", cwd=tmp_path,
+        MAILAPI_SYNC__SOCKET=socket, MAILAPI_SYNC__USER=str(os.geteuid()),
+    )  # fmt: skip
     assert done.returncode == 75, done.stderr
     assert "Another sync runner is connected" in done.stderr
     assert await runner.report([under_way(run)]) == []

@@ -34,20 +34,18 @@ class Desk:
         self.stop: list[int] = []
         self.reports = 0
 
-    async def work(self, session: str, free: int, holding: list[int], seconds: float) -> Any:
+    async def work(self, asks: Any, free: int, holding: list[int], seconds: float) -> Any:
         runs, self.runs = self.runs[:free], self.runs[free:]
         tests, self.tests = self.tests, []
         if not runs and not tests:
             await asyncio.sleep(min(seconds, 0.01))
         return runs, tests
 
-    async def report(self, session: str, running: Any, ended: Any) -> list[int]:
+    async def report(self, asks: Any, running: Any, ended: Any, tested: Any) -> list[int]:
         self.reports += bool(running)
         self.ended += ended
+        self.answers |= dict(tested)
         return self.stop
-
-    def tested(self, number: int, answer: Any) -> None:
-        self.answers[number] = answer
 
 
 @pytest.fixture
