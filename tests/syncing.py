@@ -168,12 +168,12 @@ class Syncing:
         found = []
         for process in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if self._mark().encode() in (process / "cmdline").read_bytes():
+                if self._mark().encode() in (process / "environ").read_bytes():
                     found.append(int(process.name))
         return found
 
     def _mark(self) -> str:
-        """Part of the arguments of each of its engines, and of no other's."""
+        """Part of the environment of each of its engines, and of no other's."""
         return f"mailapi-sync-{self.domain}-"
 
     def said(self) -> str:

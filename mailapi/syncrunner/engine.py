@@ -30,7 +30,8 @@ from .remote import Remote, Rules, logged_in
 from .seen import Seen, Young
 
 PREFIX: Final = "mailapi-sync-"  # of the private directories' names
-DOVECOT: Final = "!include {main}\nstats_writer_socket_path =\nlog_path = /dev/stderr\n"
+IMAP: Final = "/usr/lib/dovecot/imap"
+QUIET: Final = ("-o", "stats_writer_socket_path=", "-o", "log_path=/dev/stderr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,8 @@ async def _engine(
     channels = list(mbsyncrc.channels(folders, job["subfolder2"], memory))
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made private
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=shared) as directory:
-        dovecot, config = Path(directory) / "dovecot.conf", Path(directory) / "mbsyncrc"
-        _write(dovecot, DOVECOT.format(main=place.dovecot))
-        imap = ("/usr/lib/dovecot/imap", "-c", str(dovecot), "-u", job["username"])
+        config = Path(directory) / "mbsyncrc"
+        imap = (IMAP, "-c", str(place.dovecot), *QUIET, "-u", job["username"])
         near = Near(imap, _environment(directory), {c.alias: c.near for c in channels})
         folder = {c.alias: c.folder.wire for c in channels}
         young = _young(job["maxage"], channels, memory)

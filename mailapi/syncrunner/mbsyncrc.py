@@ -4,8 +4,9 @@
     text(relay, near, channels, delete2)
 
 The engine knows each folder only by an alias, on both sides; relay and near put its names in their
-place. So what a remote side calls its folders is not in the configuration, and it is the same to
-mbsync 1.4, which takes names in modified UTF-7, and to 1.5, which takes UTF-8.
+place, reading along, so nothing is compressed. What a remote side calls its folders is not in the
+configuration, and it is the same to mbsync 1.4, which takes names in modified UTF-7, and to 1.5,
+which takes UTF-8.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ Pass "{far.word}"
 SSLType None
 AuthMechs LOGIN
 UseNamespace no
+DisableExtension COMPRESS=DEFLATE
 Timeout 120
 
 IMAPStore near
@@ -48,6 +50,7 @@ Pass "{near.word}"
 SSLType None
 AuthMechs LOGIN
 UseNamespace no
+DisableExtension COMPRESS=DEFLATE
 Timeout 120
 """
 CHANNEL: Final = """

@@ -275,7 +275,7 @@ def undoes(host: Host, before: dict[str, tuple[object, ...]]) -> None:
     said = host.mailapi("init --undo --force")
     host.fact("--force keeps a copy", "is kept in /var/backups/mailapi-init" in said)
     host.run("rm -r /var/backups/mailapi-init.*")
-    stays = {"/var/lib/mailapi", "/var/vmail"}
+    stays = {"/var/lib/mailapi", "/var/lib/mailapi-secrets", "/var/vmail"}
     host.fact(
         "undo keeps the database and the mail", all(f"{name} stays" in said for name in stays)
     )
@@ -289,7 +289,7 @@ def undoes(host: Host, before: dict[str, tuple[object, ...]]) -> None:
     host.fact("a later init takes the state over", "There are API keys already" in said)
     host.fact("and the mail", mailed(host, "third"))
     host.mailapi("init --undo")
-    host.run("rm -r /var/lib/mailapi /var/vmail")
+    host.run("rm -r /var/lib/mailapi /var/lib/mailapi-secrets /var/vmail")
     left = snapshot.differences(before, host.taken())
     host.fact("undo leaves nothing", not left, left)
 
