@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,6 @@ from remote import Remote
 from syncing import Syncing
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture
-def remote() -> Iterator[Remote]:
-    with Remote() as running:
-        yield running
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ import contextlib
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from bed import Bed, poll
+from bed import poll
 from layout import VMAIL
 from line import Line
 from remote import PASSWORD, Remote, message
@@ -19,25 +18,6 @@ from restapi import canaries
 from syncing import OWN, Syncing, state_files
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture
-def remote() -> Iterator[Remote]:
-    with Remote() as running:
-        yield running
-
-
-@pytest.fixture
-async def sync(bed: Bed, remote: Remote) -> AsyncIterator[Syncing]:
-    async with Syncing(bed, remote) as running:
-        yield running
-
-
-@pytest.fixture
-async def line(remote: Remote) -> AsyncIterator[Line]:
-    async with Line(remote.port) as running:
-        running.room = 4_000_000
-        yield running
 
 
 async def test_a_copy(sync: Syncing, remote: Remote) -> None:
@@ -358,7 +338,7 @@ async def test_kill_9(sync: Syncing, remote: Remote, line: Line) -> None:
     assert len(set(copied)) > kills / 3  # in the middle, most of the times
     line.rate = None
     await sync.begun(job, kills + 1)
-    shown = await sync.until(job, lambda shown: shown["exit_status"] == "ok", 60)
+    shown = await sync.until(job, lambda shown: shown["exit_status"] == "ok", 180)
     assert not shown["is_running"]
     found = {name.replace(".", "/"): rows for name, rows in sync.contents(ann).items() if rows}
     assert {name: sorted(rows) for name, rows in found.items()} == {

@@ -7,30 +7,18 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bed import Bed, poll
+from bed import poll
 from fakeimap import DATE, FakeImap
 from line import Line
 from remote import Remote, message
 from syncing import OWN, Syncing
 
 pytestmark = pytest.mark.peers
-
-
-@pytest.fixture
-def remote() -> Iterator[Remote]:
-    with Remote() as running:
-        yield running
-
-
-@pytest.fixture
-async def sync(bed: Bed, remote: Remote) -> AsyncIterator[Syncing]:
-    async with Syncing(bed, remote) as running:
-        yield running
 
 
 @pytest.fixture

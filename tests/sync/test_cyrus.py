@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
-from bed import Bed
 from cyrus import Cyrus
 from packages import Missing
 from syncing import Syncing
@@ -34,12 +33,6 @@ def remote() -> Iterator[Cyrus]:
         pytest.skip(str(missing))
     with server:
         yield server
-
-
-@pytest.fixture
-async def sync(bed: Bed, remote: Cyrus) -> AsyncIterator[Syncing]:
-    async with Syncing(bed, remote) as running:
-        yield running
 
 
 async def test_a_copy(sync: Syncing, remote: Cyrus) -> None:
