@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PEERS := postfix postfix-lmdb dovecot-core dovecot-imapd dovecot-lmtpd
+PEERS := postfix postfix-lmdb dovecot-core dovecot-imapd dovecot-lmtpd isync
 WEB := nginx-light chromium
 PYTEST_ARGS ?= -n auto --dist loadfile
 

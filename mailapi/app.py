@@ -21,7 +21,7 @@ import structlog
 from aiohttp import web
 
 from . import notify, schema
-from .api import peer
+from .api import peer, syncrunner
 from .api.auth import KeyRing
 from .api.connections import Runner, most_connections
 from .api.context import CONTEXT, Context
@@ -40,7 +40,10 @@ from .metrics import Metrics
 from .passwords import Hasher
 from .publish import Publisher
 from .render import Renderer
+from .secretbox import Secretbox
 from .service import Changes
+from .syncdesk import Desk
+from .syncplans import SyncPlans
 from .userdb import Userdb
 from .web import routes as pages
 
@@ -81,11 +84,15 @@ async def context(config: Config, force: bool = False) -> AsyncIterator[Context]
         connection, reader = Connection(path), Reader(path)
         hasher = Hasher(config.passwords.bcrypt_rounds)
         writer, live = _writer(config, connection)
+        box = Secretbox(config.sync.key_file)
+        desk = Desk(writer, reader, box)
         try:
             await _open(connection, reader, path)
             await writer.start(force)
-            yield _context(config, writer, reader, hasher)
+            desk.start()
+            yield _context(config, writer, reader, hasher, desk, box)
         finally:
+            await desk.close()
             await writer.close()
             await live.close()
             hasher.close()
@@ -113,11 +120,39 @@ async def serve(config: Config, force: bool = False) -> None:
         await runner.setup()
         where = await listen(runner, config)
         _log.info("serving", where=where)
-        async with notify.ready(lambda: runner.app[CONTEXT].writer.alive):
+        async with (
+            _runner_socket(config, runner.app),
+            notify.ready(lambda: runner.app[CONTEXT].writer.alive),
+        ):
             await stop.wait()
         _log.info("stopping")
     finally:
         await runner.cleanup()
+
+
+@contextlib.asynccontextmanager
+async def _runner_socket(config: Config, app: web.Application) -> AsyncIterator[None]:
+    """Answer the sync runner on [sync] socket, if there is one. Raise `ConfigError`."""
+    path = config.sync.socket
+    if path is None:
+        yield
+        return
+    own = web.AppRunner(
+        syncrunner.application(app[CONTEXT].desk, config.sync.user),
+        access_log=None,
+        shutdown_timeout=1,
+        handler_cancellation=True,  # who has gone gets no work
+    )
+    await own.setup()
+    try:
+        try:
+            await web.UnixSite(own, str(path)).start()
+            path.chmod(0o666)  # who is answered is decided for each request
+        except OSError as error:
+            raise ConfigError(f"[sync] socket cannot be used: {error.strerror}.") from error
+        yield
+    finally:
+        await own.cleanup()
 
 
 async def listen(runner: web.AppRunner, config: Config) -> str:
@@ -169,7 +204,9 @@ def _writer(config: Config, connection: Connection) -> tuple[Writer, Live]:
     return Writer(connection, publisher, Renderer(), hook, live, postfix.map_type), live
 
 
-def _context(config: Config, writer: Writer, reader: Reader, hasher: Hasher) -> Context:
+def _context(
+    config: Config, writer: Writer, reader: Reader, hasher: Hasher, desk: Desk, box: Secretbox
+) -> Context:
     limit, numbers = config.rate_limit, Metrics()
     numbers.watch("generation", "The wished state", lambda: writer.rounds.generation)
     numbers.watch("applied_generation", "Live", lambda: writer.rounds.applied_generation)
@@ -179,7 +216,11 @@ def _context(config: Config, writer: Writer, reader: Reader, hasher: Hasher) -> 
     numbers.watch("batches_total", "Transactions", lambda: writer.batches)
     numbers.watch("jobs_total", "Requests in these", lambda: writer.jobs)
     changes = Changes(
-        config.server.hostname, config.dovecot.mail_home, config.passwords.min_length, hasher
+        config.server.hostname,
+        config.dovecot.mail_home,
+        config.passwords.min_length,
+        hasher,
+        SyncPlans(config.sync, box),
     )
     return Context(
         writer,
@@ -188,6 +229,7 @@ def _context(config: Config, writer: Writer, reader: Reader, hasher: Hasher) -> 
         KeyRing(reader),
         RateLimit(limit.requests, limit.period, limit.auth_failures),
         numbers,
+        desk,
         config.server.trusted_proxies,
         config.server.admin_socket,
     )

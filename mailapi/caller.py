@@ -35,9 +35,13 @@ class Caller:
 
     def writes(self, domain: str | None = None) -> None:
         """May it change what is in `domain`, or (None) the domains themselves? Or `Forbidden`."""
+        self.writes_something()
+        self.reads(domain)
+
+    def writes_something(self) -> None:
+        """May it change anything at all? Or `Forbidden`."""
         if self.scope not in ("write", "admin"):
             raise Forbidden("This API key may only read; use one of scope write.")
-        self.reads(domain)
 
     def administers(self) -> None:
         """May it manage keys? Or `Forbidden`."""

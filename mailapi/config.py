@@ -99,6 +99,7 @@ def dev(directory: Path) -> Config:
                 "userdb_socket": "",
                 "look_interval": 0,
             },
+            "sync": {"key_file": root / "secrets" / "keys"},
         }
     )
 

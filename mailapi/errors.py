@@ -6,6 +6,7 @@
     │   ├── Invalid             fields are at fault (`fields`)
     │   │   ├── LimitExceeded   a limit of the domain would be exceeded
     │   │   ├── TargetNotFound  an alias target in a domain of ours does not exist
+    │   │   ├── RemoteFailed    the remote side of a sync job cannot be used as it is given
     │   │   └── AliasLoop       an alias would reach itself, or expand too far
     │   ├── Unauthorized        no key, or none that is valid
     │   ├── Forbidden           the key does not cover this
@@ -13,11 +14,14 @@
     │   ├── MethodNotAllowed, NotAcceptable, TooSlow, TooLarge, UnsupportedMediaType
     │   ├── Exists              the name is taken
     │   ├── NotEmpty            the domain still has objects
+    │   ├── RunnerBusy          another sync runner is connected
     │   ├── PreconditionFailed  If-Match names another version
     │   ├── IdempotencyMismatch the Idempotency-Key came with another body before
     │   └── RateLimited         too many requests
     ├── Unavailable             not now; nothing was stored
     │   ├── Busy                too many password hashes are queued
+    │   ├── NoRunner            nobody is there to run sync jobs
+    │   ├── NoSecrets           the keys of sync jobs' passwords cannot be used
     │   ├── ShuttingDown        the service is stopping
     │   └── DiskFull            no room for the change
     ├── NotLive                 stored, but Postfix and Dovecot do not act on it yet
@@ -151,9 +155,19 @@ class NotEmpty(Refused):
     default = "The domain is not empty; remove what it holds or use cascade=true."
 
 
+class RunnerBusy(Refused):
+    code = "runner_busy"
+    default = "Another sync runner is connected; end one of them."
+
+
 class PreconditionFailed(Refused):
     code = "precondition_failed"
     default = "The object has changed since it was read; read it again."
+
+
+class RemoteFailed(Invalid):
+    code = "remote_failed"
+    default = "The remote side cannot be used as it is given."
 
 
 class IdempotencyMismatch(Refused):
@@ -178,6 +192,16 @@ class Busy(Unavailable):
 class ShuttingDown(Unavailable):
     code = "shutting_down"
     default = "The service is stopping; try again as Retry-After says."
+
+
+class NoRunner(Unavailable):
+    code = "no_runner"
+    default = "No sync runner is connected; start mailapi-sync.service, and see [sync] socket."
+
+
+class NoSecrets(Unavailable):
+    code = "no_secrets"
+    default = "No password can be encrypted; put the right keys back, see [sync] key_file."
 
 
 class DiskFull(Unavailable):

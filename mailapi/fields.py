@@ -5,10 +5,11 @@ Each is strict, and its message says what the value must be without repeating it
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 from datetime import UTC, datetime
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -56,9 +57,32 @@ def _expires(text: str | None) -> str | None:
         raise ValueError("must be a time with its zone, such as 2030-01-31T00:00:00Z") from None
 
 
+def _host(text: str) -> str:
+    """A host name in A-labels or an IP address, as a connection wants it."""
+    try:
+        if "%" in text:  # a scope, which may be any text
+            raise ValueError
+        return str(ip_address(text.strip("[]")))
+    except ValueError:
+        pass
+    name = addresses.domain(text) if "." in text or not text.isascii() else text.lower()
+    if "." not in name and not _HOST.fullmatch(name):
+        raise ValueError("must be a host name or an IP address")
+    return name
+
+
+def _folder(text: str) -> str:
+    """A folder of the mailbox, with / between its levels; "" is none."""
+    if not text or all(part.strip() == part != "" for part in text.split("/")):
+        return _free_text("")(text)
+    raise ValueError("must be a folder such as Old or Old/Work")
+
+
 def _unique(values: list[str]) -> list[str]:
     return list(dict.fromkeys(values))
 
+
+_HOST: Final = re.compile(r"[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")  # one label; 0 or 0x7f is none
 
 Count = Annotated[int, Field(ge=0, le=MAX_NUMBER)]
 Size = Annotated[int, Field(ge=1, le=MAX_NUMBER, description="MB")]
@@ -79,4 +103,19 @@ DomainNames = Annotated[list[DomainName], Field(max_length=1000), AfterValidator
 Networks = Annotated[list[str], Field(max_length=100), AfterValidator(_networks)]
 Expires = Annotated[str | None, AfterValidator(_expires)]
 Secret = Annotated[str, Field(max_length=1000)]
+HostName = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_host)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+LogIn = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_free_text(""))]
+RemotePassword = Annotated[
+    str, Field(min_length=1, max_length=1000), AfterValidator(_free_text(""))
+]
+Interval = Annotated[int, Field(ge=1, le=43800, description="minutes")]
+MaxAge = Annotated[int, Field(ge=0, le=36500, description="days, 0 = all")]
+Folder = Annotated[str, Field(max_length=200, pattern=r"^[^*%.~\\\"]*$"), AfterValidator(_folder)]
+Pattern = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_free_text(""))]
+Patterns = Annotated[
+    list[Pattern],
+    Field(max_length=100, description="* is any text, % any text without /"),
+    AfterValidator(_unique),
+]
 ReadOnly = Annotated[Any, Field(description="read-only: leave it out or repeat it as it is")]

@@ -23,6 +23,8 @@ from .errors import ConfigError, StateError
 from .objects import KEY
 from .render import Renderer
 from .rules import keys as rules
+from .rules import syncjobs
+from .secretbox import Secretbox
 from .txn import Result, Txn
 
 LOCAL = Caller("local", "local administrator", "admin")
@@ -44,6 +46,25 @@ def add_key(config: Config, fields: dict[str, Any]) -> str:
 def remove_key(config: Config, key_id: int) -> None:
     """Raise `NotFound`."""
     _change(config, lambda txn: rules.remove(txn, key_id))
+
+
+def rotate_secrets(config: Config) -> tuple[int, str]:
+    """Seal the passwords of sync jobs with a new key; how many, and the jobs that no key opens.
+
+    Killed at any point, the file of keys opens all that it opened before.
+    """
+    box = Secretbox(config.sync.key_file)
+    with _database(config) as db:
+        db.execute("BEGIN IMMEDIATE")
+        box.begin_rotation()
+        rows = db.execute("SELECT id, secret FROM sync_job ORDER BY id").fetchall()
+        renewed = {id_: box.renew(secret) for id_, secret in rows}
+        syncjobs.reseal(db, {id_: secret for id_, secret in renewed.items() if secret})
+        db.execute("COMMIT")
+    lost = [str(id_) for id_, secret in renewed.items() if secret is None]
+    if not lost:
+        box.end_rotation()
+    return len(renewed) - len(lost), ", ".join(lost)
 
 
 def rendered(config: Config) -> dict[str, bytes]:

@@ -107,26 +107,27 @@ class BatchItem(Model):
     body: dict[str, Any] | None = None
 
 
-def _update(model: type[Model], name: str, **read_only: Any) -> type[Model]:
+def update(model: type[Model], name: str, **read_only: Any) -> type[Model]:
     """The model for PUT: each field may be missing, but not null."""
     types = get_type_hints(model, include_extras=True) | read_only
-    types = {field: Secret if field.startswith("password") else of for field, of in types.items()}
+    if name == "MailboxUpdate":
+        types = {f: Secret if f.startswith("password") else of for f, of in types.items()}
     fields: dict[str, Any] = {f: (of, None) for f, of in types.items() if f != "model_config"}
     return create_model(name, __base__=Model, **fields)
 
 
-def _read_only(*names: str) -> dict[str, Any]:
+def read_only(*names: str) -> dict[str, Any]:
     return dict.fromkeys(names, ReadOnly)
 
 
 TIMES: Final = ("created", "modified")
-DomainUpdate = _update(
-    DomainAdd, "DomainUpdate", **_read_only("mailboxes_used", "aliases_used", "quota_used", *TIMES)
+DomainUpdate = update(
+    DomainAdd, "DomainUpdate", **read_only("mailboxes_used", "aliases_used", "quota_used", *TIMES)
 )
-MailboxUpdate = _update(
-    MailboxAdd, "MailboxUpdate", email=Address, **_read_only("quota_used", *TIMES)
+MailboxUpdate = update(
+    MailboxAdd, "MailboxUpdate", email=Address, **read_only("quota_used", *TIMES)
 )
-AliasUpdate = _update(AliasAdd, "AliasUpdate", **_read_only("id", "domain", *TIMES))
+AliasUpdate = update(AliasAdd, "AliasUpdate", **read_only("id", "domain", *TIMES))
 
 
 class Domain(DomainAdd):

@@ -69,6 +69,30 @@ ALIAS = Kind(
     search=("address", "description"),
     domain=_DOMAIN_ID,
 )
+SYNCJOB = Kind(
+    "sync_job",
+    "json_object('id', id, "
+    + _plain("username", "host1", "port1", "user1", "enc1", "mins_interval", "subfolder2", "maxage")
+    + f", 'exclude', json(exclude), {_flag('delete2', 'active')}, "
+    + "'is_running', json(iif(running IS NULL, 'false', 'true')), 'last_run', last_run, "
+    + "'success', json(CASE success WHEN 1 THEN 'true' WHEN 0 THEN 'false' ELSE 'null' END), "
+    + "'exit_status', exit_status, "
+    + "'next_run', strftime('%Y-%m-%dT%H:%M:%SZ', iif(active, due, NULL), 'unixepoch'), "
+    + _plain("messages", "bytes", "folder", "share")
+    + f", {_TIMES})",
+    key="id",
+    search=("username", "host1", "user1"),
+    domain=_DOMAIN_ID,
+)
+RUN = Kind(
+    "sync_run",
+    "json_object('id', id, 'job', job_id, "
+    + _plain("started", "ended", "result", "messages", "bytes", "output")
+    + ")",
+    key="id",
+    newest_first=True,
+    switch=False,
+)
 KEY = Kind(
     "api_key",
     "json_object('id', id, 'name', name, 'scope', scope, 'domains', json(domains), "
@@ -111,6 +135,7 @@ class Query:
     active: bool | None = None
     q: str | None = None
     only: tuple[str, ...] | None = None
+    job: int | None = None  # of runs
 
     def where(self, kind: Kind) -> tuple[str, list[Any]]:
         """The SQL condition and its parameters."""
@@ -121,6 +146,9 @@ class Query:
         if self.active is not None:
             terms.append("active = ?")
             values.append(int(self.active))
+        if self.job is not None:
+            terms.append("job_id = ?")
+            values.append(self.job)
         if self.q is not None:
             found = (f"instr(lower({column}), lower(?))" for column in kind.search)
             terms.append("(" + " OR ".join(found) + ")")
@@ -142,8 +170,10 @@ def count(db: sqlite3.Connection, kind: Kind, query: Query) -> int:
 
 
 def version(db: sqlite3.Connection) -> int:
-    """The number of the last line of the change log: it grows with every change of any object."""
-    (number,) = db.execute("SELECT coalesce(max(id), 0) FROM change").fetchone()
+    """It grows with every change of any object: a line of the change log, or a sync job's state."""
+    (number,) = db.execute(
+        "SELECT (SELECT coalesce(max(id), 0) FROM change) + (SELECT ticks FROM sync_clock)"
+    ).fetchone()
     return int(number)
 
 

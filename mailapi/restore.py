@@ -8,8 +8,8 @@ process that is killed at any point leaves the old state or the new one.
 
 The restored state is a new one, not an old one that came back: its generation is above all that
 the host has seen, so the service publishes it without asking (`apply`), Dovecot's answers about its
-file tell the new one from the old, and no number of an alias, a key or a change is given twice. The
-change log says who restored. API keys are those of the backup.
+file tell the new one from the old, no number of an alias, a key or a change is given twice, and no
+ETag of a list comes again. The change log says who restored. API keys are those of the backup.
 
 Raises `AlreadyRunning`, `Exists` for a state that holds anything, and what `backup` raises.
 """
@@ -41,6 +41,7 @@ class _Old:
     holds: bool = False
     damaged: bool = False
     generation: int = 0
+    ticks: int = 0  # of sync_clock
     numbers: dict[str, int] = field(default_factory=dict)  # the last given, by table
 
 
@@ -77,12 +78,19 @@ def _old(database: Path) -> _Old:
         with opened(database, "ro") as db:
             tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master "
                                                      "WHERE type = 'table'")]  # fmt: skip
-            ours = [t for t in tables if t != "state" and not t.startswith("sqlite_")]
+            ours = [
+                t
+                for t in tables
+                if t not in ("state", "sync_clock") and not t.startswith("sqlite_")
+            ]
             sql = "SELECT EXISTS (SELECT * FROM {})"
             holds = any(db.execute(sql.format(table)).fetchone()[0] for table in ours)
             (generation,) = db.execute("SELECT generation FROM state").fetchone()
             numbers = dict(db.execute("SELECT name, seq FROM sqlite_sequence"))
-            return _Old(holds, generation=generation, numbers=numbers)
+            ticks = 0
+            if "sync_clock" in tables:
+                (ticks,) = db.execute("SELECT ticks FROM sync_clock").fetchone()
+            return _Old(holds, False, generation, ticks, numbers)
     except sqlite3.Error:
         return _Old(holds=True, damaged=True)
 
@@ -103,6 +111,7 @@ def _continue(staged: Path, old: _Old) -> None:
         db.execute("BEGIN IMMEDIATE")
         db.execute("UPDATE state SET generation = ?, applied = ?", (new, new - 1))
         db.execute("UPDATE mailbox SET generation = ?", (new,))
+        db.execute("UPDATE sync_clock SET ticks = max(ticks, ?) + 1", (old.ticks,))
         db.execute("DELETE FROM kick")
         for table, number in old.numbers.items():
             last = db.execute("SELECT max(seq) FROM sqlite_sequence WHERE name = ?", (table,))

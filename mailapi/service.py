@@ -10,6 +10,7 @@ take the same way. Raises `Refused` and `Busy`.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,8 @@ from . import addresses, models, passwords
 from .caller import Caller
 from .errors import Forbidden, Invalid, MethodNotAllowed, NotFound
 from .passwords import Hasher
-from .rules import aliases, domains, keys, mailboxes
+from .rules import aliases, domains, keys, mailboxes, syncjobs
+from .syncplans import FIXED, SyncPlans
 from .txn import Result, Rule, Txn
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
@@ -28,6 +30,7 @@ _FIXED: Final = {  # what PUT may only repeat
     "domains": {"domain", "mailboxes_used", "aliases_used", "quota_used"},
     "mailboxes": {"email", "local_part", "domain", "quota_used"},
     "aliases": {"id", "domain"},
+    "syncjobs": FIXED,
 }
 
 
@@ -48,8 +51,10 @@ Plan = Callable[[Request], Awaitable[Rule]]
 class Changes:
     """`hostname` can be no domain; `mail_home` is where the mail of a mailbox lies."""
 
-    def __init__(self, hostname: str, mail_home: str, min_length: int, hasher: Hasher) -> None:
-        self._hostname, self._mail_home = hostname, mail_home
+    def __init__(
+        self, hostname: str, mail_home: str, min_length: int, hasher: Hasher, sync: SyncPlans
+    ) -> None:
+        self._hostname, self._mail_home, self.sync = hostname, mail_home, sync
         self._min_length, self._hasher = min_length, hasher
         self._plans: dict[tuple[str, str], Plan] = {
             ("POST", "domains"): self.add_domain,
@@ -61,6 +66,9 @@ class Changes:
             ("POST", "aliases"): self.add_alias,
             ("PUT", "aliases"): self.update_alias,
             ("DELETE", "aliases"): self.remove_alias,
+            ("POST", "syncjobs"): self.add_syncjob,
+            ("PUT", "syncjobs"): self.update_syncjob,
+            ("DELETE", "syncjobs"): self.remove_syncjob,
             ("POST", "keys"): self.add_key,
             ("DELETE", "keys"): self.remove_key,
         }
@@ -70,8 +78,7 @@ class Changes:
         plan = self._plans.get((method, resource))
         if plan is None or (method == "POST") != (request.key == ""):
             raise MethodNotAllowed
-        if request.caller.scope == "read":
-            raise Forbidden("This API key may only read; use one of scope write.")
+        request.caller.writes_something()
         takes = {"cascade"} if (method, resource) == ("DELETE", "domains") else set[str]()
         if unknown := set(request.query) - takes:
             known = next(iter(unknown)) if unknown <= {"cascade"} else "query"
@@ -154,6 +161,23 @@ class Changes:
 
     async def remove_alias(self, request: Request) -> Rule:
         return partial(aliases.remove, alias_id=number(request.key), if_match=request.if_match)
+
+    async def add_syncjob(self, request: Request) -> Rule:
+        return partial(syncjobs.add, fields=self.sync.added(request.caller, request.body))
+
+    async def update_syncjob(self, request: Request) -> Rule:
+        fields, fixed = _split("syncjobs", self.sync.updated(request.body))
+
+        def rule(txn: Txn) -> Result:
+            result = syncjobs.update(txn, number(request.key), fields, fixed, request.if_match)
+            job = json.loads(result.data or "{}")
+            self.sync.check_plain(job["enc1"], job["host1"])  # each may have come alone
+            return result
+
+        return rule
+
+    async def remove_syncjob(self, request: Request) -> Rule:
+        return partial(syncjobs.remove, job_id=number(request.key), if_match=request.if_match)
 
     async def add_key(self, request: Request) -> Rule:
         request.caller.administers()

@@ -136,8 +136,14 @@ class Reload(Section):
 
 
 class Sync(Section):
+    socket: SocketPath = None
+    user: Annotated[str, Field(pattern=r"^([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})$")] = "vmail"
+    key_file: Directory = Path("/var/lib/mailapi-secrets/keys")
+    dovecot: Directory = Path("/etc/dovecot/dovecot.conf")
     max_parallel: Annotated[int, Field(ge=1, le=64)] = 2
+    time_limit: Annotated[int, Field(ge=60, le=604800)] = 21600
     allow_private_hosts: bool = False
+    allow_plaintext: bool = False
 
 
 class Log(Section):

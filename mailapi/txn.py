@@ -18,7 +18,7 @@ from typing import Any
 from . import objects
 from .caller import Caller
 from .errors import Invalid, NotFound, PreconditionFailed
-from .objects import KEY, Kind
+from .objects import KEY, SYNCJOB, Kind
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Txn:
     request_id: str
     generation: int
     now: str = field(default_factory=lambda: timestamp())
-    changed: bool = False  # something that has a generation: anything but keys
+    changed: bool = False  # something that has a generation: anything but keys and sync jobs
     keys_changed: bool = False
     names: set[str] = field(default_factory=set)
     deep: set[str] = field(default_factory=set)
@@ -81,7 +81,7 @@ class Txn:
     ) -> None:
         """Write the change log: `before` and `after` are objects as GET shows them."""
         self.keys_changed |= kind is KEY
-        self.changed |= kind is not KEY
+        self.changed |= kind not in (KEY, SYNCJOB)
         self.insert(
             "change",
             {

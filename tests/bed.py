@@ -30,7 +30,7 @@ from sink import Sink
 
 from mailapi.config import Config
 
-PROGRAMS = ("postconf", "dovecot", "doveadm", "openssl")
+PROGRAMS = ("postconf", "dovecot", "doveadm", "openssl", "mbsync")
 
 
 def missing() -> str | None:

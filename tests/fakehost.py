@@ -22,7 +22,8 @@ ACTS = {"stage", "sync", "remove", "link", "make_directory", "own", "own_all", "
         "run"}  # fmt: skip
 PASSWD = "root:x:0:0:root:/root:/bin/bash\npostfix:x:101:103::/var/spool/postfix:/bin/false\n"
 GROUP = "root:x:0:\npostfix:x:103:\ndovecot:x:104:\n"
-FOUND = Found("3.7.11", "2.3.19", "252", "", "mail.example.net", Path("/opt/mailapi/bin/mailapi"))
+PROGRAM = Path("/opt/mailapi/bin/mailapi")
+FOUND = Found("3.7.11", "2.3.19", "252", "", "", "mail.example.net", PROGRAM)
 AUTH = "/etc/dovecot/conf.d/10-auth.conf"
 
 

@@ -69,6 +69,11 @@ service auth {{
   unix_listener {root}/api/mailapi-userdb {{
     user = root
   }}
+  # a listener's user must have a name; any mode but 0666 answers for all mailboxes
+  unix_listener auth-userdb {{
+    user = root
+    mode = 0606
+  }}
 }}
 auth_failure_delay = 0
 # else each log-in after a wrong password waits for seconds

@@ -31,7 +31,9 @@ import oracle
 from bed import poll
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["mailapi.app", "mailapi.cli", "mailapi.local", "uvloop"])
+_processes.set_forkserver_preload(
+    ["mailapi.app", "mailapi.cli", "mailapi.local", "mailapi.syncrunner.main", "uvloop"]
+)
 
 
 class Service:

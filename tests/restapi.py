@@ -52,6 +52,12 @@ MAILBOX: dict[str, Any] = {
     "tls_enforce_out": False,
 }
 ALIAS: dict[str, Any] = {"address": "info@example.com", "goto": "user@example.com"}
+JOB: dict[str, Any] = {
+    "username": "user@example.com",
+    "host1": "imap.example.org",
+    "user1": "old@example.org",
+    "password1": "c4nary of the remote side",
+}
 HASH = "{BLF-CRYPT}$2b$04$" + "." * 22 + "a" * 31
 
 
@@ -86,6 +92,10 @@ class Answer:
     @property
     def text(self) -> str:
         return self.raw.decode()
+
+    def fields(self) -> list[str]:
+        """The fields at fault."""
+        return [item["field"] for item in self.json.get("errors", [])]
 
     def fault(self, status: int, code: str, *fields: str) -> str:
         """The message of an error that must be of this status, code and fields, in its shape."""

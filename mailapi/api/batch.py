@@ -25,7 +25,7 @@ from .context import CONTEXT, caller
 
 MOST: Final = 1000
 MOST_PASSWORDS: Final = 100  # each takes a quarter of a second of a core
-_PATH: Final = re.compile(r"/(domains|mailboxes|aliases)(?:/([^/?#]+))?(?:\?([^?#]*))?")
+_PATH: Final = re.compile(r"/(domains|mailboxes|aliases|syncjobs)(?:/([^/?#]+))?(?:\?([^?#]*))?")
 _NOT_STORED: Final = {
     "status": 424,
     "type": "error",

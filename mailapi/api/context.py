@@ -14,6 +14,7 @@ from ..caller import Caller
 from ..database import Reader
 from ..metrics import Metrics
 from ..service import Changes
+from ..syncdesk import Desk
 from .auth import KeyRing
 from .ratelimit import RateLimit, Window
 
@@ -28,6 +29,7 @@ class Context:
     keys: KeyRing
     limit: RateLimit
     metrics: Metrics
+    desk: Desk
     trusted_proxies: Sequence[IPv4Network | IPv6Network]
     admin_socket: Path | None = None
 

@@ -31,6 +31,15 @@ EXAMPLES: Final[dict[str, Any]] = {
     "MailboxUpdate": {"password": "another password", "force_pw_update": True},
     "AliasAdd": {"address": "info@example.com", "goto": "user@example.com,ann@example.org"},
     "AliasUpdate": {"goto": ["user@example.com"], "description": "Only one reads it now"},
+    "SyncJobAdd": {
+        "username": "user@example.com",
+        "host1": "imap.example.org",
+        "user1": "old.user@example.org",
+        "password1": "password of the old account",
+        "exclude": ["Trash", "Junk*"],
+        "mins_interval": 60,
+    },
+    "SyncJobUpdate": {"mins_interval": 15, "delete2": True},
     "KeyAdd": {
         "name": "control panel",
         "scope": "write",

@@ -16,9 +16,16 @@ _WORDS: Final = {
     "domains": "a domain",
     "mailboxes": "a mailbox",
     "aliases": "an alias",
+    "syncjobs": "a sync job",
     "keys": "an API key",
 }
-_KEYS: Final = {"domains": "domain", "mailboxes": "email", "aliases": "id", "keys": "id"}
+_KEYS: Final = {"domains": "domain", "mailboxes": "email"}  # the others: id
+_CREATING: Final = {"domains": (409,), "keys": (), "syncjobs": (404,)}  # errors; else both
+
+_PLACE: Final = (
+    "Where `host1`, `port1`, `user1` or `enc1` changes, `password1` is required: the stored one is "
+    "never sent anywhere else."
+)
 
 
 def paths() -> dict[str, Schema]:
@@ -26,11 +33,15 @@ def paths() -> dict[str, Schema]:
     found = {}
     for resource in RESOURCES:
         found[f"/{resource}"] = {"get": _list(resource), "post": _create(resource)}
-        found[f"/{resource}/{{{_KEYS[resource]}}}"] = {
+        found[f"/{resource}/{{{_KEYS.get(resource, 'id')}}}"] = {
             "get": _get(resource),
             **({} if resource == "keys" else {"put": _update(resource)}),
             "delete": _delete(resource),
         }
+    found["/syncjobs"]["post"] = _create_syncjob()
+    found["/syncjobs/{id}"]["put"]["description"] = _PLACE
+    found["/syncjobs/{id}/run"] = {"post": _run()}
+    found["/syncjobs/{id}/runs"] = {"get": _runs()}
     return (
         found | {"/changes": {"get": _list("changes")}, "/batch": {"post": _batch()}} | _service()
     )
@@ -63,14 +74,14 @@ def _get(resource: str) -> Schema:
         f"Show {_WORDS[resource]}",
         resource,
         {200: ref(name)},
-        parameters=(_KEYS[resource], "If-None-Match"),
+        parameters=(_KEYS.get(resource, "id"), "If-None-Match"),
         headers=("ETag",),
         errors=(404,),
     )
 
 
 def _create(resource: str) -> Schema:
-    name, errors = RESOURCES[resource], {"domains": (409,), "keys": ()}.get(resource, (404, 409))
+    name, errors = RESOURCES[resource], _CREATING.get(resource, (404, 409))
     stored = ref(f"{name}Stored")
     return operation(
         f"create{name}",
@@ -91,7 +102,7 @@ def _update(resource: str) -> Schema:
         f"Change {_WORDS[resource]}: the fields given, and no others",
         resource,
         {200: stored, 202: stored},
-        parameters=(_KEYS[resource], "If-Match", "Prefer"),
+        parameters=(_KEYS.get(resource, "id"), "If-Match", "Prefer"),
         headers=("ETag",),
         errors=(*_BODY, 404, 412, 415, *((409,) if resource == "aliases" else ())),
     ) | takes(ref(f"{name}Update"), f"{name}Update")
@@ -105,12 +116,42 @@ def _delete(resource: str) -> Schema:
         resource,
         {200: ref("Removed"), 202: ref("Removed")},
         parameters=(
-            _KEYS[resource],
+            _KEYS.get(resource, "id"),
             *(("cascade",) if resource == "domains" else ()),
             "If-Match",
             "Prefer",
         ),
         errors=(*_BODY, 404, *own),
+    )
+
+
+def _create_syncjob() -> Schema:
+    found = _create("syncjobs")
+    found["parameters"].append(ref("test", "parameters"))
+    found["responses"]["200"] = response(200, ref("Tested"))
+    return found
+
+
+def _run() -> Schema:
+    return operation(
+        "runSyncJob",
+        "Start a sync job now",
+        "syncjobs",
+        {200: ref("Started"), 202: ref("Started")},
+        parameters=("id", "Prefer"),
+        errors=(*_BODY, 404),
+    )
+
+
+def _runs() -> Schema:
+    return operation(
+        "listRuns",
+        "Show the runs of a sync job, newest first",
+        "syncjobs",
+        {200: {"type": "array", "items": ref("Run")}},
+        parameters=("id", "limit", "after_id", "If-None-Match"),
+        headers=("ETag", "X-Total-Count", "Link"),
+        errors=(404,),
     )
 
 

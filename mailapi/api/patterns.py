@@ -13,11 +13,13 @@ from typing import Any, Final
 Schema = dict[str, Any]
 
 _LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_DOMAIN: Final = rf"(?:{_LABEL}\.)+[A-Za-z](?:[A-Za-z0-9-]{{0,61}}[A-Za-z0-9])?"
+_TOP: Final = "[A-Za-z](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DOMAIN: Final = rf"(?:{_LABEL}\.)+{_TOP}"
 _ATEXT: Final = "[A-Za-z0-9!#$&'*+/=?^_`{|}~-]+"  # RFC 5322 section 3.2.3, without %
 _TARGET: Final = rf"[ \t]*{_ATEXT}(?:\.{_ATEXT})*@{_DOMAIN}[ \t]*"
 _SHORT: Final[Schema] = {"pattern": "^[^@]{0,64}@(?:[^@]*,[^@]{0,64}@)*[^@]*$"}  # the local parts
 _CONTROL: Final = r"\x00-\x1f\x7f-\x9f"
+_NOT_IN_FOLDER: Final = r"*%.~\\\"/\s" + _CONTROL
 _CRYPT: Final = "[./A-Za-z0-9]"
 _ROUNDS: Final = r"(?:rounds=(?:[1-9][0-9]{3,5}|1[0-9]{6}|2000000)\$)?"
 _ODD: Final = ("[A-Za-z0-9+/][AQgw]", "[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]")  # 1, 2 octets in base64
@@ -88,6 +90,32 @@ FIELDS: Final[dict[str, Schema]] = {  # a field of this name has these keywords 
         "description": "in the exact form of its scheme, with an ordinary cost",
         "pattern": f"^(?:{'|'.join(_HASHES)})$",
         "maxLength": 1000,
+    },
+    "username": {"type": "string", "pattern": f"^{_ADDRESS}@{_DOMAIN}$", "maxLength": 254},
+    "host1": {
+        "type": "string",
+        "description": "a host's name, or its address",
+        "pattern": rf"^(?:{_DOMAIN}|{_TOP}|{_IPV4}|{_IPV6})$",
+        "maxLength": 253,
+    },
+    "port1": {"type": "integer", "minimum": 1, "maximum": 65535},
+    "user1": {"pattern": f"^[^{_CONTROL}]*$"},
+    "password1": {
+        "type": "string",
+        "format": "password",
+        "pattern": f"^[^{_CONTROL}]*$",
+        "minLength": 1,
+        "maxLength": 1000,
+    },
+    "enc1": {"enum": ["SSL", "TLS"], "description": "PLAIN needs [sync] allow_plaintext"},
+    "subfolder2": {"pattern": f"^(?:[^{_NOT_IN_FOLDER}]+(?:/[^{_NOT_IN_FOLDER}]+)*)?$"},
+    "exclude": {
+        "items": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 255,
+            "pattern": f"^[^{_CONTROL}]*$",
+        }
     },
     "domains": {"items": _A_DOMAIN},
     "allow_from": {

@@ -39,6 +39,16 @@ def local_caller(request: web.Request, admin_socket: Path | None) -> Caller | No
     return administrator(name) if _admitted(uid, gid, name) else None
 
 
+def user(transport: asyncio.BaseTransport) -> int:
+    """The user of the process that connected."""
+    return _credentials(transport)[0]
+
+
+def process(transport: asyncio.BaseTransport) -> int:
+    """The process that connected; 0 if it cannot be seen from here."""
+    return _peer(transport)[0]
+
+
 def restrict(path: Path) -> None:
     """Give the bound socket its mode, 0660, and where that is permitted its group. Or `OSError`.
 
@@ -49,12 +59,17 @@ def restrict(path: Path) -> None:
         shutil.chown(path, group=GROUP)
 
 
-def _credentials(transport: asyncio.Transport) -> tuple[int, int]:
+def _credentials(transport: asyncio.BaseTransport) -> tuple[int, int]:
     """The user and group of the process that connected."""
+    _, uid, gid = _peer(transport)
+    return uid, gid
+
+
+def _peer(transport: asyncio.BaseTransport) -> tuple[int, int, int]:
     peer = transport.get_extra_info("socket")
     raw = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
-    _, uid, gid = _UCRED.unpack(raw)
-    return uid, gid
+    pid, uid, gid = _UCRED.unpack(raw)
+    return pid, uid, gid
 
 
 def _admitted(uid: int, gid: int, name: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -30,6 +30,7 @@ KINDS: Final = {
     "domains": objects.DOMAIN,
     "mailboxes": objects.MAILBOX,
     "aliases": objects.ALIAS,
+    "syncjobs": objects.SYNCJOB,
     "keys": objects.KEY,
     "changes": objects.CHANGE,
 }
@@ -50,16 +51,18 @@ def one(resource: str) -> Handler:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         key = key_of(resource, request.match_info["key"])
-        _no_parameters(request)
+        no_parameters(request)
         if kind is objects.KEY:
             caller(request).administers()
-        elif kind is not objects.ALIAS:
+        elif kind not in (objects.ALIAS, objects.SYNCJOB):
             caller(request).reads(str(key).rpartition("@")[2])
         text = await request.app[CONTEXT].reader.run(partial(objects.one, kind=kind, key=key))
         if text is None:
             raise NotFound
         if kind is objects.ALIAS:
             caller(request).reads(json.loads(text)["domain"])
+        if kind is objects.SYNCJOB:
+            caller(request).reads(json.loads(text)["username"].rpartition("@")[2])
         return _tagged(request, text)
 
     return handler
@@ -78,6 +81,13 @@ def many(resource: str) -> Handler:
         return await _list(request, kind, _wanted(request, kind, who))
 
     return handler
+
+
+async def listed(request: web.Request, kind: Kind, job: int) -> web.StreamResponse:
+    """The list of what belongs to a sync job, whoever may see that."""
+    wanted = _wanted(request, kind, caller(request))
+    query = replace(wanted.query, only=None, job=job)
+    return await _list(request, kind, replace(wanted, query=query))
 
 
 async def _list(request: web.Request, kind: Kind, wanted: Wanted) -> web.StreamResponse:
@@ -142,7 +152,8 @@ async def _more(
 
 def _wanted(request: web.Request, kind: Kind, who: Caller) -> Wanted:
     given = request.query
-    allowed = {"limit", "after", "q"} | ({"domain"} if kind.domain else set())
+    allowed = {"limit", "after"} | ({"domain"} if kind.domain else set())
+    allowed |= {"q"} if kind.search else set()
     allowed |= {"active"} if kind.switch else set()
     for name in given:
         if name not in allowed or len(given.getall(name)) > 1:
@@ -177,7 +188,8 @@ def _domain(text: str) -> str:
         raise Invalid.field("domain", str(error)) from None
 
 
-def _no_parameters(request: web.Request) -> None:
+def no_parameters(request: web.Request) -> None:
+    """Raise `Invalid` if the query has any."""
     if request.query:
         raise Invalid.field("query", "takes no parameters here; leave them out")
 

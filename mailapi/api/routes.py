@@ -6,12 +6,12 @@ from typing import Final
 
 from aiohttp import web
 
-from . import batch, protocol, reads, status
+from . import batch, protocol, reads, status, syncjobs
 from .openapi import openapi
 from .writes import write
 
 BASE: Final = "/api/v1"
-RESOURCES: Final = ("domains", "mailboxes", "aliases")
+RESOURCES: Final = ("domains", "mailboxes", "aliases", "syncjobs")
 
 
 def routes() -> list[web.RouteDef]:
@@ -26,13 +26,16 @@ def routes() -> list[web.RouteDef]:
         web.get(f"{BASE}/healthz", status.healthz),
         web.get(f"{BASE}/readyz", status.readyz),
         web.get("/metrics", status.prometheus),
+        web.post(f"{BASE}/syncjobs/{{key}}/run", syncjobs.run),
+        web.get(f"{BASE}/syncjobs/{{key}}/runs", syncjobs.runs),
     ]
     for resource in (*RESOURCES, "keys"):
         path = f"{BASE}/{resource}"
         handler = write(resource)
+        create = syncjobs.create if resource == "syncjobs" else handler
         table += [
             web.get(path, reads.many(resource)),
-            web.post(path, handler),
+            web.post(path, create),
             web.get(f"{path}/{{key}}", reads.one(resource)),
             web.delete(f"{path}/{{key}}", handler),
         ]

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic.json_schema import models_json_schema
 
-from .. import errors, models
+from .. import errors, models, syncmodels
 from ..errors import MailapiError, NotLive
 from .answers import status_of
 from .patterns import FIELDS, RULES, Schema
@@ -24,16 +24,18 @@ RESOURCES: Final = {
     "domains": "Domain",
     "mailboxes": "Mailbox",
     "aliases": "Alias",
+    "syncjobs": "SyncJob",
     "keys": "Key",
 }
-_CHANGED: Final = ("Domain", "Mailbox", "Alias")  # by PUT and in batches
-_OBJECTS: Final = (*RESOURCES.values(), "Change")
+_CHANGED: Final = ("Domain", "Mailbox", "Alias", "SyncJob")  # by PUT and in batches
+_OBJECTS: Final = (*RESOURCES.values(), "Change", "Run", "RemoteFolder")
 _REQUESTS: Final = (*(f"{n}{of}" for n in _CHANGED for of in ("Add", "Update")), "KeyAdd")
 _TEXT: Final[Schema] = {"type": "string"}
 _NUMBER: Final[Schema] = {"type": "integer", "minimum": 0}
 _FLAG: Final[Schema] = {"type": "boolean"}
-_TIMES: Final = ("created", "modified", "at")
-REPEATED: Final = ("domain", "local_part")  # fields of an Add that PUT takes only as they are
+_TIMES: Final = ("created", "modified", "at", "started")
+# Fields of an Add that PUT takes only as they are.
+REPEATED: Final = ("domain", "local_part", "username")
 NOT_STORED: Final = "not_stored"  # the code of the other changes of a refused batch
 
 
@@ -44,8 +46,8 @@ def ref(name: str, where: str = "schemas") -> Schema:
 
 def components() -> dict[str, Schema]:
     """All schemas by name."""
-    wanted: list[tuple[Any, Any]] = [(getattr(models, n), "serialization") for n in _OBJECTS]
-    wanted += [(getattr(models, name), "validation") for name in (*_REQUESTS, "BatchItem")]
+    wanted: list[tuple[Any, Any]] = [(_model(n), "serialization") for n in _OBJECTS]
+    wanted += [(_model(name), "validation") for name in (*_REQUESTS, "BatchItem")]
     made = models_json_schema(wanted, ref_template="#/components/schemas/{model}")[1]["$defs"]
     found: dict[str, Schema] = {name: _untitled(schema) for name, schema in made.items()}
     for name in _OBJECTS:
@@ -59,6 +61,10 @@ def components() -> dict[str, Schema]:
     found |= _errors(found["Error"])
     found |= _batch_items(found["BatchItem"])
     return found | _batch_answers(found)
+
+
+def _model(name: str) -> Any:
+    return getattr(models, name, None) or getattr(syncmodels, name)
 
 
 def codes() -> dict[int, dict[str, str]]:
@@ -116,6 +122,13 @@ def _answers() -> dict[str, Schema]:
     found = {f"{name}Stored": _stored(name) for name in RESOURCES.values()}
     found["Removed"] = _change(id={"type": ["string", "integer"]})
     found["Applied"] = _change()
+    found["Started"] = _change(id=_NUMBER, data=ref("SyncJob"))
+    account = _closed(
+        folders={"type": "array", "items": ref("RemoteFolder")},
+        messages=_NUMBER,
+        bytes={"type": ["integer", "null"], "minimum": 0},
+    )
+    found["Tested"] = _closed(type={"const": "success"}, msg=_TEXT, data=account)
     every = [code for by_status in codes().values() for code in by_status]
     found["FieldError"] = _closed(field=_TEXT, msg=_TEXT)
     fields = {"type": "array", "items": ref("FieldError")}

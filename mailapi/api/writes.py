@@ -12,7 +12,7 @@ import asyncio
 import hmac
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Final
 
 from aiohttp import web
@@ -33,8 +33,8 @@ _LOCAL_SECRET: Final = secrets.token_bytes(32)
 _ASYNC: Final = re.compile(r"(?:^|,)[ \t]*respond-async[ \t]*(?:[,;]|$)", re.IGNORECASE)
 
 
-def write(resource: str) -> Handler:
-    """The handler of POST, PUT and DELETE of the resource."""
+def write(resource: str, known: Set[str] = frozenset()) -> Handler:
+    """The handler of POST, PUT and DELETE of the resource; `known` are parameters of others."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
         value, idempotency = await _received(request)
@@ -45,7 +45,7 @@ def write(resource: str) -> Handler:
                 caller(request),
                 request.match_info.get("key", ""),
                 value,
-                once(request.query.items()),
+                {n: v for n, v in once(request.query.items()).items() if n not in known},
                 request.headers.get("If-Match"),
             ),
         )

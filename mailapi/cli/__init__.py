@@ -9,7 +9,21 @@ from __future__ import annotations
 import click
 
 from .. import __version__, errors
-from . import backup, config, doctor, init, key, man, nouns, objects, sandbox, serve, service
+from . import (
+    backup,
+    config,
+    doctor,
+    init,
+    key,
+    man,
+    nouns,
+    objects,
+    sandbox,
+    serve,
+    service,
+    syncjob,
+    syncrunner,
+)
 
 EXIT: dict[type[errors.MailapiError], int] = {
     errors.NotFound: 3,
@@ -49,9 +63,9 @@ EXIT_CODES = (
 def main() -> None:
     """A REST API for a plain single-host Postfix and Dovecot mail server.
 
-    It keeps domains, mailboxes and aliases, and writes what the two servers read. The commands for
-    status, apply, domain, mailbox, alias and changes ask the running service, here or at --url; the
-    others work on this host's own files.
+    It keeps domains, mailboxes, aliases and sync jobs, and writes what the two servers read. The
+    commands for status, apply, domain, mailbox, alias, syncjob and changes ask the running service,
+    here or at --url; the others work on this host's own files.
     """
 
 
@@ -59,6 +73,7 @@ main.add_command(serve.serve)
 main.add_command(sandbox.sandbox)
 main.add_command(init.init)
 main.add_command(doctor.doctor)
+main.add_command(syncrunner.sync_runner)
 main.add_command(service.status)
 main.add_command(service.apply)
 main.add_command(service.render)
@@ -67,5 +82,6 @@ main.add_command(key.key)
 main.add_command(backup.backup)
 main.add_command(backup.restore)
 main.add_command(man.man)
+main.add_command(syncjob.group())
 for noun in (objects.DOMAIN, objects.MAILBOX, objects.ALIAS, objects.CHANGES):
     main.add_command(nouns.group(noun))

@@ -70,6 +70,19 @@ def add(
     click.echo(local.add_key(options.load(path, dev), fields))
 
 
+@key.command("rotate-secrets")
+@options.config_options
+def rotate_secrets(path: Path | None, dev: str | None) -> None:
+    """Encrypt the passwords of sync jobs with a new key; the service may run meanwhile."""
+    from .. import local
+
+    done, lost = local.rotate_secrets(options.load(path, dev))
+    click.echo(f"Encrypted anew: {done} passwords.")
+    if lost:
+        click.echo(f"mailapi: No key opens the passwords of the sync jobs {lost}.", err=True)
+        click.get_current_context().exit(1)
+
+
 @key.command()
 @options.config_options
 @click.argument("id_", metavar="ID", type=int)

@@ -14,7 +14,7 @@ import click
 
 from ..errors import Exists, NotEmpty, NotFound
 from . import options, passwords
-from .objects import ALIAS, MAILBOX, Field, Noun
+from .objects import ALIAS, MAILBOX, SYNCJOB, Field, Noun
 
 if TYPE_CHECKING:
     from ..client import Service
@@ -78,14 +78,14 @@ def _add(noun: Noun) -> click.Command:
     @click.command("add", help=f"Add {_one(noun)}.")
     @options.service_options
     @options.output_option
-    @click.argument("which", metavar="ADDRESS" if noun is ALIAS else noun.argument)
+    @click.argument("which", metavar="ADDRESS" if noun in (ALIAS, SYNCJOB) else noun.argument)
     @_fields(noun, add=True)
     def add(service: Service, output: str, which: str, **given: Any) -> None:
         body = _body(given) | _named(noun, which)
         if noun is MAILBOX and "quota" not in body:
             body["quota"] = _defquota(service, body["domain"])
         password = _password(noun, given, required=True)
-        body |= {"password": password} if password else {}
+        body |= {noun.asks: password} if password else {}
         _done(_request(service, "POST", f"/{noun.resource}", body), output, given, password)
 
     return add
@@ -99,7 +99,7 @@ def _set(noun: Noun) -> click.Command:
     @_fields(noun, add=False)
     def set_(service: Service, output: str, which: str, **given: Any) -> None:
         password = _password(noun, given, required=False)
-        body = _body(given) | ({"password": password} if password else {})
+        body = _body(given) | ({noun.asks: password} if password else {})
         if not body:
             raise click.UsageError("Say what to change; --help lists the options.")
         answer = _request(service, "PUT", _path(service, noun, which), body)
@@ -134,8 +134,8 @@ def _fields(noun: Noun, add: bool) -> Callable[[F], F]:
     """The options of a noun's fields; those of `set` have no defaults, and none is required."""
 
     def decorate(command: F) -> F:
-        if noun.password:
-            command = passwords.password_options(command)
+        if noun.asks:
+            command = passwords.password_options(command, new=noun is not SYNCJOB)
         for field in reversed(noun.fields):
             if add and field.only_set:
                 continue
@@ -208,20 +208,23 @@ def _named(noun: Noun, name: str) -> dict[str, Any]:
         if not at:
             raise click.UsageError("Name the mailbox by its full address.")
         return {"local_part": local_part, "domain": domain}
-    return {"address" if noun is ALIAS else "domain": name}
+    return {{ALIAS: "address", SYNCJOB: "username"}.get(noun, "domain"): name}
 
 
 def _body(given: dict[str, Any]) -> dict[str, Any]:
     """The fields that were given; options of passwords are none."""
     fields = given.keys() - set(passwords.OPTIONS)
     found = {name: given[name] for name in fields if given[name] not in (None, ())}
+    if "exclude" in found:
+        found["exclude"] = [pattern for pattern in found["exclude"] if pattern]
     return found | {"goto": ",".join(found["goto"])} if "goto" in found else found
 
 
 def _password(noun: Noun, given: dict[str, Any], *, required: bool) -> str | None:
-    if not noun.password:
+    if not noun.asks:
         return None
-    return passwords.ask(required, **{name: given[name] for name in passwords.OPTIONS})
+    asked = {name: given.get(name, False) for name in passwords.OPTIONS}
+    return passwords.ask(required, **asked)
 
 
 def _text(value: object) -> str:

@@ -34,7 +34,7 @@ class Noun:
     fields: tuple[Field, ...] = ()
     switch: bool = True  # it has `active`
     limit: int = 0  # of a list, unless another is given; 0: all
-    password: bool = False
+    asks: str = ""  # the field with a password, which is never taken from argv
     cascade: bool = False
 
 
@@ -84,7 +84,7 @@ MAILBOX: Final = Noun(
         Field("tls_enforce_in", bool, "Refuse mail that comes from outside without TLS."),
         Field("tls_enforce_out", bool, "Send its mail over TLS only."),
     ),
-    password=True,
+    asks="password",
 )
 ALIAS: Final = Noun(
     "alias",
@@ -98,6 +98,29 @@ ALIAS: Final = Noun(
         _ACTIVE,
         _DESCRIPTION,
     ),
+)
+SYNCJOB: Final = Noun(
+    "syncjob",
+    "syncjobs",
+    "ID",
+    "Sync jobs: mail that is fetched from elsewhere, again and again.",
+    (
+        *("id", "username", "host1", "user1", "active", "is_running", "exit_status"),
+        *("last_run", "next_run", "messages"),
+    ),
+    (
+        Field("host1", str, "The remote server's name or address.", required=True),
+        Field("port1", int, "Its port; 993 for SSL, 143 for the others."),
+        Field("user1", str, "The log-in there.", required=True),
+        Field("enc1", str, "SSL, TLS (STARTTLS) or PLAIN.", "SSL"),
+        Field("mins_interval", int, "Minutes between two runs.", 20),
+        Field("subfolder2", str, "The folder to put everything under.", ""),
+        Field("maxage", int, "Only messages that arrived in the last N days; 0 is all.", 0),
+        Field("exclude", list, "A pattern of folders to leave out; repeat it. '' for none."),
+        Field("delete2", bool, "What is gone there goes here, too."),
+        _ACTIVE,
+    ),
+    asks="password1",
 )
 CHANGES: Final = Noun(
     "changes",

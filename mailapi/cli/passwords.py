@@ -17,19 +17,25 @@ LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 GROUPS: Final = (5, 5, 5, 5)
 
 
-def password_options(command: F) -> F:
-    """`--password-prompt`, `--password-stdin`, `--generate`, for `ask`."""
+def password_options(command: F, new: bool = True) -> F:
+    """`--password-prompt`, `--password-stdin` and, for a new one, `--generate`, for `ask`."""
     for name, text in (
         ("--generate", "Make a password and print it, this once."),
         ("--password-stdin", "Read the password from standard input."),
         ("--password-prompt", "Ask for the password on the terminal."),
     ):
-        command = click.option(name, is_flag=True, help=text)(command)
+        if new or name != "--generate":
+            command = click.option(name, is_flag=True, help=text)(command)
     return command
 
 
 def ask(
-    required: bool, *, password_prompt: bool, password_stdin: bool, generate: bool
+    required: bool,
+    *,
+    password_prompt: bool,
+    password_stdin: bool,
+    generate: bool,
+    confirm: bool = True,
 ) -> str | None:
     """The password, or None if none is asked for. Raise `UsageError`."""
     if password_prompt + password_stdin + generate > 1:
@@ -40,7 +46,7 @@ def ask(
         return generated()
     if password_stdin:
         return _read()
-    return _prompt() if password_prompt or required else None
+    return _prompt(confirm) if password_prompt or required else None
 
 
 def generated() -> str:
@@ -60,9 +66,9 @@ def _read() -> str:
     return text
 
 
-def _prompt() -> str:
+def _prompt(confirm: bool) -> str:
     if not sys.stdin.isatty():
         raise click.UsageError(
             "There is no terminal to ask for the password; use --password-stdin or --generate."
         )
-    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True))
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=confirm, err=True))

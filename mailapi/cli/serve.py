@@ -18,25 +18,13 @@ if TYPE_CHECKING:
 @click.option("--force", is_flag=True, help="Publish even if a map would lose most of its entries.")
 def serve(path: Path | None, dev: str | None, force: bool) -> None:
     """Serve the API until SIGTERM or SIGINT."""
-    from .. import app, log
+    from .. import app, log, loop
 
     config = options.load(path, dev)
     log.setup(config.log.level, config.log.format)
     if dev is not None:
         _first_key(config, Path(dev))
-    _run(app.serve(config, force))
-
-
-def _run(coroutine: object) -> None:
-    import asyncio
-    import contextlib
-
-    runner = asyncio.run
-    with contextlib.suppress(ImportError):  # there is no wheel for every Python
-        import uvloop
-
-        runner = uvloop.run
-    runner(coroutine)  # type: ignore[arg-type]  # two runners of one shape
+    loop.run(app.serve(config, force))
 
 
 def _first_key(config: Config, directory: Path) -> None:

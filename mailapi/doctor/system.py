@@ -25,6 +25,7 @@ from ..setup.steps import File
 from .finding import Finding, Patient, judge
 
 UNITS: Final = ("mailapi.service", "mailapi-reload.socket", "postfix.service", "dovecot.service")
+SYNC: Final = "mailapi-sync.service"  # enabled where there is isync
 FREE, FREE_SHARE = 200 * 1024 * 1024, 0.03  # octets, and of all; less of both is too little
 SKEW: Final = 5.0  # seconds that a time on disk may lie in the future
 EXPIRES: Final = 14  # days
@@ -42,7 +43,8 @@ def check(patient: Patient) -> Iterator[Finding]:
 
 
 def _units(patient: Patient) -> Iterator[Finding]:
-    for unit in UNITS:
+    enabled = patient.host.ask("systemctl", "is-enabled", SYNC) is not None
+    for unit in (*UNITS, SYNC) if enabled else UNITS:
         said = [patient.host.ask("systemctl", what, unit) for what in ("is-active", "is-enabled")]
         found = (
             f"{'runs' if said[0] else 'does not run'}, {'enabled' if said[1] else 'not enabled'}"
@@ -54,7 +56,7 @@ def _units(patient: Patient) -> Iterator[Finding]:
 def _installed(patient: Patient) -> Iterator[Finding]:
     """The units and the program are those of this version."""
     try:
-        steps = plan.programs(program(Path(sys.prefix)))
+        steps = plan.programs(program(Path(sys.prefix)), patient.config, sync=False)
     except MailapiError as error:
         yield Finding(
             "installed files", "wrong", error.msg, "below /opt or /usr/local", "see README"

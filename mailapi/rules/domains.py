@@ -9,6 +9,7 @@ from .. import objects
 from ..errors import Exists, Invalid, LimitExceeded, NotEmpty, NotFound
 from ..objects import ALIAS, DOMAIN, MAILBOX
 from ..txn import Result, Txn, existing, same
+from . import syncjobs
 from .targets import drop_domain
 
 LIMITS = ("aliases", "mailboxes", "quota")
@@ -60,8 +61,11 @@ def remove(txn: Txn, name: str, cascade: bool, if_match: str | None = None) -> R
     if mailboxes or aliases:
         if not cascade:
             raise NotEmpty
-        _remove_members(txn, name)
-        detail = f"Removed with it: {mailboxes} mailboxes, {aliases} aliases. Mail stays on disk."
+        jobs = _remove_members(txn, name)
+        detail = (
+            f"Removed with it: {mailboxes} mailboxes, {aliases} aliases, {jobs} sync jobs. "
+            "Mail stays on disk."
+        )
     txn.db.execute("DELETE FROM domain WHERE domain = ?", (name,))
     txn.deep |= {name, f"@{name}"}
     txn.log("remove", DOMAIN, name, name, before=before)
@@ -120,10 +124,11 @@ def _kick_members(txn: Txn, id_: int) -> None:
     txn.kicks |= {email for (email,) in rows}
 
 
-def _remove_members(txn: Txn, name: str) -> None:
-    """All mailboxes and aliases of the domain, each with its line in the change log."""
+def _remove_members(txn: Txn, name: str) -> int:
+    """All that the domain holds, each with its line in the change log; how many sync jobs."""
     (id_,) = txn.row("SELECT id FROM domain WHERE domain = ?", name)
     _kick_members(txn, id_)
+    jobs = syncjobs.drop_domain(txn, id_)
     drop_domain(txn, name)
     for kind, column in ((MAILBOX, "email"), (ALIAS, "address")):
         rows = txn.db.execute(f"SELECT {column} FROM {kind.table} WHERE domain_id = ?", (id_,))  # noqa: S608 - constants
@@ -135,3 +140,4 @@ def _remove_members(txn: Txn, name: str) -> None:
             (txn.generation, txn.now, txn.caller.name, txn.request_id, name, id_),
         )
         txn.db.execute(f"DELETE FROM {kind.table} WHERE domain_id = ?", (id_,))  # noqa: S608 - constants
+    return jobs

@@ -10,7 +10,7 @@ from .. import objects
 from ..errors import Exists, Forbidden, Invalid, LimitExceeded
 from ..objects import MAILBOX
 from ..txn import Result, Txn, existing, same
-from . import domains, targets
+from . import domains, syncjobs, targets
 
 SEEN_BY_OTHERS = {"active", "tls_enforce_in", "tls_enforce_out"}  # aliases that lead here
 IN_USERS = {"active", "force_pw_update", "password_hash", "quota"}  # the line in Dovecot's file
@@ -69,6 +69,7 @@ def remove(txn: Txn, email: str, if_match: str | None = None) -> Result:
     txn.caller.writes(domain_name)
     before = existing(txn, MAILBOX, email, if_match)
     domain = domains.require(txn, domain_name)[1]
+    syncjobs.drop(txn, email)
     txn.db.execute("DELETE FROM mailbox WHERE email = ?", (email,))
     txn.kicks.add(email)
     domains.touch_member(txn, domain, email)

@@ -11,7 +11,8 @@ from typing import Final
 from .host import Host
 
 SERVERS: Final = ("postfix", "dovecot")  # in this order: Dovecot listens in Postfix's directory
-UNITS: Final = ("mailapi.service", "mailapi-reload.service", "mailapi-reload.socket")
+SYNC: Final = "mailapi-sync.service"
+UNITS: Final = (SYNC, "mailapi.service", "mailapi-reload.service", "mailapi-reload.socket")
 QUEUE: Final = "/var/spool/postfix"
 PRIVATE: Final = ("auth", "dovecot-lmtp", "dovecot-quota", "mailapi-tls")
 SOCKET: Final = Path("/run/mailapi-reload.socket")
@@ -37,6 +38,12 @@ def service(host: Host) -> None:
     host.run("systemctl", "stop", "mailapi-reload.service")
     host.run("systemctl", "restart", "mailapi-reload.socket")
     host.run("systemctl", "restart", "mailapi.service")
+
+
+def runner(host: Host) -> None:
+    """What runs sync jobs, anew, if it is enabled; Dovecot must know of the mail before."""
+    if _is(host, "is-enabled", SYNC):
+        host.run("systemctl", "restart", SYNC)
 
 
 def check(host: Host) -> None:

@@ -31,18 +31,21 @@ CONF: Final = ("main.cf", "master.cf")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The versions of what is installed, and where. `nginx` is empty where there is none."""
+    """The versions of what is installed, and where. `nginx` and `isync` may be empty: none."""
 
     postfix: str
     dovecot: str
     systemd: str
     nginx: str
+    isync: str
     myhostname: str
     program: Path  # the command `mailapi`, as systemd will start it
 
     def __str__(self) -> str:
         nginx = f", nginx {self.nginx}" if self.nginx else ", no nginx"
-        return f"Postfix {self.postfix}, Dovecot {self.dovecot}, systemd {self.systemd}{nginx}"
+        isync = f", isync {self.isync}" if self.isync else ", no isync (for sync jobs)"
+        servers = f"Postfix {self.postfix}, Dovecot {self.dovecot}"
+        return f"{servers}, systemd {self.systemd}{nginx}{isync}"
 
 
 def look(host: Host) -> Found:
@@ -61,6 +64,7 @@ def look(host: Host) -> Found:
         (dovecot or "").partition(" ")[0],
         _number(host.ask("systemctl", "--version")),
         _number(host.ask("sh", "-c", "nginx -v 2>&1")),
+        _number(host.ask("mbsync", "--version")),
         host.ask("postconf", "-h", "myhostname") or "",
         program(Path(sys.prefix)),
     )

@@ -62,6 +62,7 @@ def apply(host: Host, plan: Plan, conflicts: list[str], say: Say) -> None:
         activate.check(host)
         say("restart Postfix and Dovecot")
         activate.servers(host, list(activate.SERVERS))
+        activate.runner(host)
         say("deliver a message to this host, and read it")
         proof.deliver(host, plan.config, journal)
         _first_key(journal, plan.config, say)

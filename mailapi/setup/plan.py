@@ -29,13 +29,19 @@ from .host import Host
 from .steps import Directory, File, Link, Step, User
 
 UNITS: Final = Path("/etc/systemd/system")
+NAMES: Final = (
+    *("mailapi-reload.socket", "mailapi-reload.service"),
+    *("mailapi.service", "mailapi-sync.service"),
+)
 RELOAD: Final = Path("/usr/local/sbin/mailapi-reload")
 SOCKET: Final = "/run/mailapi-reload.socket"
 ADMIN: Final = "/run/mailapi/admin.sock"
-WANTED: Final = {
-    "sockets.target.wants": "mailapi-reload.socket",
-    "multi-user.target.wants": "mailapi.service",
-}
+SYNC: Final = "/run/mailapi/sync.sock"
+WANTED: Final = (
+    ("sockets.target.wants", "mailapi-reload.socket"),
+    ("multi-user.target.wants", "mailapi.service"),
+)
+WANTED_FOR_SYNC: Final = ("multi-user.target.wants", "mailapi-sync.service")
 SYSTEM_AUTH: Final = re.compile(r"^(\s*)(!include\s+auth-system\.conf\.ext\s*)$", re.MULTILINE)
 
 
@@ -56,7 +62,8 @@ def make(host: Host, found: Found, conf: Mapping[Path, bytes] | None = None) -> 
     text = config_text(host, found)
     config = parse(text)
     staged = facts.staged(host, config, found) if conf is None else conf
-    ours = [*_accounts(config), *directories(config), *_config(text), *programs(found.program)]
+    ours = [*_accounts(config), *directories(config), *_config(text)]
+    ours += programs(found.program, config, bool(found.isync))
     return Plan(found, config, ours, _servers(host, config, found, staged))
 
 
@@ -69,6 +76,7 @@ def config_text(host: Host, found: Found) -> str:
         ("server", "admin_socket", ADMIN),
         ("server", "hostname", found.myhostname),
         ("reload", "socket", SOCKET),
+        ("sync", "socket", SYNC),
     ]
     if found.nginx:
         values.append(("server", "trusted_proxies", ["127.0.0.1"]))
@@ -119,6 +127,7 @@ def directories(config: Config) -> list[Directory]:
     mail = mail_root(config)
     directories = [
         Directory(config.state.directory, "mailapi", "mailapi", 0o700, "data"),
+        Directory(config.sync.key_file.parent, "mailapi", "mailapi", 0o700, "data"),
         Directory(config.postfix.directory, "mailapi", "postfix", 0o2750, "rendered"),
         Directory(config.dovecot.directory, "mailapi", "dovecot", 0o2750, "rendered"),
         Directory(mail, "vmail", "vmail", 0o750, "data"),
@@ -132,24 +141,24 @@ def _config(text: str) -> list[Step]:
     return [Directory(path.parent), File(path, text.encode(), None)]
 
 
-def programs(program: Path) -> list[Step]:
-    """The program that reloads, and the units, of which one starts `program`."""
+def programs(program: Path, config: Config, sync: bool) -> list[Step]:
+    """The program that reloads, and the units, of which two start `program`; `sync`: that, too."""
     reload = resources.path("systemd", "mailapi-reload").read_bytes()
     steps: list[Step] = [File(RELOAD, reload, 0o755)]
-    for name in ("mailapi-reload.socket", "mailapi-reload.service", "mailapi.service"):
-        steps.append(File(UNITS / name, unit(name, program)))
-    for directory, name in WANTED.items():
+    for name in NAMES:
+        steps.append(File(UNITS / name, unit(name, program, config)))
+    for directory, name in (*WANTED, WANTED_FOR_SYNC) if sync else WANTED:
         steps.append(Directory(UNITS / directory))
         steps.append(Link(UNITS / directory / name, str(UNITS / name)))
     return steps
 
 
-def unit(name: str, program: Path) -> bytes:
-    """A unit, with the command where it is installed."""
+def unit(name: str, program: Path, config: Config) -> bytes:
+    """A unit, with the command where it is installed, and the mail where it lies."""
     text = resources.path("systemd", name).read_text(encoding="utf-8")
-    if name == "mailapi.service":
+    if not name.startswith("mailapi-reload"):
         text = re.sub(r"(?m)^ExecStart=\S+", lambda _: f"ExecStart={program}", text)
-    return text.encode()
+    return text.replace("-/var/vmail", f"-{mail_root(config)}").encode()
 
 
 def _servers(host: Host, config: Config, found: Found, conf: Mapping[Path, bytes]) -> list[Step]:

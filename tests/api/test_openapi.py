@@ -76,7 +76,7 @@ async def send(api: Api, name: str, body: Any = None, **headers: str) -> Answer:
 @pytest.fixture
 async def made(api: Api) -> Api:
     """The service with the examples' objects."""
-    for name in ("createDomain", "createMailbox", "createAlias"):
+    for name in ("createDomain", "createMailbox", "createAlias", "createSyncJob"):
         assert (await send(api, name)).status == 201
     return api
 
@@ -123,6 +123,8 @@ def test_names_are_stable() -> None:
         *("listDomains", "createDomain", "getDomain", "updateDomain", "deleteDomain"),
         *("listMailboxes", "createMailbox", "getMailbox", "updateMailbox", "deleteMailbox"),
         *("listAliases", "createAlias", "getAlias", "updateAlias", "deleteAlias"),
+        *("listSyncjobs", "createSyncJob", "getSyncJob", "updateSyncJob", "deleteSyncJob"),
+        *("runSyncJob", "listRuns"),
         *("listKeys", "createKey", "getKey", "deleteKey", "listChanges", "runBatch"),
         *("getStatus", "applyAll", "getOpenApi", "getDocs", "getHealth", "getReady", "getMetrics"),
     }

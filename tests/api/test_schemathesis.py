@@ -16,7 +16,7 @@ import pytest
 import schemathesis_hooks
 from commands import environment
 from process import Service
-from restapi import ALIAS, DOMAIN, MAILBOX
+from restapi import ALIAS, DOMAIN, JOB, MAILBOX
 
 REQUESTS = int(os.environ.get("MAILAPI_SCHEMATHESIS", "10"))
 OPTIONS = (
@@ -35,6 +35,8 @@ OBJECTS = (
     ("/mailboxes", MAILBOX),
     ("/aliases", ALIAS),
     ("/aliases", ALIAS | {"address": "two@example.com"}),
+    ("/syncjobs", JOB),
+    ("/syncjobs", JOB | {"user1": "two@example.org"}),
     ("/keys", {"name": "two", "scope": "read"}),
 )
 

@@ -7,6 +7,7 @@ one machine at one time; the ratios are what to look at. `bench.py NAME …` run
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import statistics
@@ -19,16 +20,18 @@ from pathlib import Path
 import bcrypt
 from load import Service, created, each, mailbox, percentile, seed, serving
 from peers import beds, crowd, quiet
+from syncs import at_once, copies
 
 from mailapi import config, files, lmdbmap
 
 PORT = 18080
 ROWS: list[tuple[str, str, str]] = []
+OUT = sys.stdout
 
 
 def row(work: str, measured: str, target: str = "") -> None:
     ROWS.append((work, measured, target))
-    print(f"{work:<66} {measured:<34} {target}", flush=True)
+    print(f"{work:<66} {measured:<34} {target}", file=OUT, flush=True)
 
 
 def ms(seconds: float) -> str:
@@ -220,7 +223,23 @@ def peers(root: Path) -> None:
                 row(f"{work}, {clients}", measured, target)
 
 
-PARTS = {"bare": bare, "create": create, "many": many, "passwords": passwords, "peers": peers}
+def sync(root: Path) -> None:
+    """Sync jobs, from a second Dovecot."""
+    if reason := beds.missing():
+        return row("sync jobs", f"left out: {reason}")
+    with contextlib.redirect_stdout(sys.stderr):  # the tests' parts print more than the table
+        asyncio.run(copies(row))
+        asyncio.run(at_once(row))
+
+
+PARTS = {
+    "bare": bare,
+    "create": create,
+    "many": many,
+    "passwords": passwords,
+    "peers": peers,
+    "sync": sync,
+}
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ DEBIAN = {"bookworm": "12", "trixie": "13"}
 PACKAGES = [
     "systemd-sysv", "dbus", "adduser", "python3", "python3-venv", "postfix", "postfix-lmdb",
     "dovecot-core", "dovecot-imapd", "dovecot-lmtpd", "nginx-light", "curl", "ca-certificates",
-    "ssl-cert", "iproute2", "procps",
+    "ssl-cert", "iproute2", "procps", "isync",
 ]  # fmt: skip
 # The console is read: systemd itself stops where nobody does, as soon as the terminal is full.
 NSPAWN = "systemd-nspawn -q -b --register=no --keep-unit --private-network --console=read-only"

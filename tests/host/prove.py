@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 VENV = "/opt/mailapi/venv"
 MAILAPI = f"{VENV}/bin/mailapi"
 DOMAIN, ANN, PASSWORD = "example.com", "ann@example.com", "securepassword123"
+BOB = "bob@example.com"
 INSTALL = (
     f"python3 -m venv {VENV} && {VENV}/bin/pip install --quiet --no-index "
     "--find-links /root/wheels mailapi && rm -r /root/wheels"
@@ -134,6 +135,7 @@ def prove(host: Host, kills: int) -> None:
     nginx(host)
     mail(host, "first")
     host.fact("doctor finds nothing wrong", not host.doctor())
+    synced(host)
     host.machine.reboot()
     host.fact(
         "after a reboot the mail is there", host.inside("read", ANN, PASSWORD, "first") == "1"
@@ -203,6 +205,32 @@ def nginx(host: Host) -> None:
     host.fact("curl through nginx: " + str(said["msg"]), said.get("applied"))
 
 
+def synced(host: Host) -> None:
+    """A sync job, run by its unit, with this host as the remote side, too."""
+    config = "/etc/mailapi/config.toml"
+    allowed = "s/^allow_private_hosts = false/allow_private_hosts = true/"
+    units = "systemctl restart mailapi mailapi-sync"
+    host.run(f"cp -a {config} /root/kept.toml && sed -i '{allowed}' {config} && {units}")
+    mailbox = {"local_part": "bob", "domain": DOMAIN, "name": "", "password": PASSWORD,
+               "quota": 1, "active": True}  # fmt: skip
+    host.curl("POST", "/mailboxes", mailbox)
+    job = {"username": BOB, "host1": "127.0.0.1", "enc1": "PLAIN", "user1": ANN,
+           "password1": PASSWORD, "subfolder2": "Old"}  # fmt: skip
+    said = host.curl("POST", "/syncjobs?test=1", job)
+    host.fact("a look at the remote side finds the message", said.get("data", {})["messages"] == 1)
+    number = host.curl("POST", "/syncjobs", job)["id"]
+    shown: dict[str, object] = {}
+    for _ in range(60):
+        shown = json.loads(host.mailapi(f"syncjob show {number} -o json"))
+        if shown["exit_status"]:
+            break
+        time.sleep(0.5)
+    runs = host.mailapi(f"syncjob runs {number} -o json")
+    host.fact("a sync job copies it", (shown["exit_status"], shown["messages"]) == ("ok", 1), runs)
+    host.fact("it lies in Old/INBOX", "1" in host.run(f"doveadm search -u {BOB} mailbox Old* all"))
+    host.run(f"mv /root/kept.toml {config} && {units}")
+
+
 def mailed(host: Host, subject: str) -> bool:
     host.inside("send", "bob@example.org", ANN, subject)
     return bool(host.inside("read", ANN, PASSWORD, subject))
@@ -248,7 +276,7 @@ def undoes(host: Host, before: dict[str, tuple[object, ...]]) -> None:
     said = host.mailapi("init --undo --force")
     host.fact("--force keeps a copy", "is kept in /var/backups/mailapi-init" in said)
     host.run("rm -r /var/backups/mailapi-init.*")
-    stays = {"/var/lib/mailapi", "/var/vmail"}
+    stays = {"/var/lib/mailapi", "/var/lib/mailapi-secrets", "/var/vmail"}
     host.fact(
         "undo keeps the database and the mail", all(f"{name} stays" in said for name in stays)
     )
@@ -262,7 +290,7 @@ def undoes(host: Host, before: dict[str, tuple[object, ...]]) -> None:
     host.fact("a later init takes the state over", "There are API keys already" in said)
     host.fact("and the mail", mailed(host, "third"))
     host.mailapi("init --undo")
-    host.run("rm -r /var/lib/mailapi /var/vmail")
+    host.run("rm -r /var/lib/mailapi /var/lib/mailapi-secrets /var/vmail")
     left = snapshot.differences(before, host.taken())
     host.fact("undo leaves nothing", not left, left)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mailapi import backup, config, files, local, restore, schema
+from mailapi import backup, config, files, local, objects, restore, schema
 from mailapi.cli import backup as commands
 from mailapi.cli import main
 from mailapi.config import Config
@@ -275,6 +275,30 @@ def test_numbers_and_generations_go_on(here, tmp_path):
     assert said[-1] == (4, 41, "update", "state", "restore")
     numbers = dict(rows(database, "SELECT name, seq FROM sqlite_sequence"))
     assert numbers == {"api_key": 3, "change": 4, "alias": 7}
+
+
+@pytest.mark.parametrize("ticks", [5, 500])
+def test_no_version_of_lists_comes_twice(here, tmp_path, ticks):
+    """What lists' ETags are made of grows, though the runs of sync jobs stand in no change log."""
+    database = here.state.directory / "mailapi.db"
+    change(database, "UPDATE sync_clock SET ticks = 50")
+    backup.backup(here, tmp_path / "saved", ignore)
+    change(database, f"UPDATE sync_clock SET ticks = {ticks}")
+    with backup.opened(database, "ro") as db:
+        before = objects.version(db)
+    restore.restore(here, tmp_path / "saved", ignore, force=True)
+    assert rows(database, "SELECT ticks FROM sync_clock") == [(max(50, ticks) + 1,)]
+    with backup.opened(database, "ro") as db:
+        assert objects.version(db) > before
+
+
+def test_a_state_without_sync_jobs_is_replaced(here, tmp_path):
+    """The old state may be of a version that knew none."""
+    backup.backup(here, tmp_path / "saved", ignore)
+    database = here.state.directory / "mailapi.db"
+    change(database, "DROP TABLE sync_clock; UPDATE state SET generation = 9")
+    restore.restore(here, tmp_path / "saved", ignore, force=True)
+    assert rows(database, "SELECT generation FROM state") == [(10,)]
 
 
 def test_a_lost_database_leaves_its_generation(here, tmp_path):

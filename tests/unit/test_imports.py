@@ -14,14 +14,18 @@ MODULES = sorted(p.relative_to(PACKAGE) for p in PACKAGE.rglob("*.py"))
 
 # Each floor imports from the floors below it.
 FLOORS = [
-    {"errors", "resources", "log", "metrics", "schemes"},
-    {"addresses", "passwords", "keys", "files", "lmdbmap", "hook", "text", "caller", "settings"},
-    {"fields", "config", "snapshot", "userdb", "database", "hooksocket", "notify"},
+    {"errors", "resources", "log", "loop", "metrics", "schemes"},
+    {"addresses", "passwords", "keys", "files", "lmdbmap", "hook", "text", "caller", "settings"}
+    | {"synclooks", "syncpresence"},
+    {"fields", "config", "snapshot", "userdb", "database", "hooksocket", "notify"}
+    | {"reach", "secretbox"},
     {"models", "entries", "live", "objects", "schema", "serverconfig"},
-    {"render", "graph", "txn", "publish", "kick", "backup"},
+    {"render", "graph", "txn", "publish", "kick", "backup", "syncmodels"},
     {"rules", "whole", "rounds", "restore"},
-    {"batch", "service"},
+    {"batch", "syncplans", "syncreports"},
+    {"service"},
     {"apply", "local", "client"},
+    {"syncdesk", "syncrunner"},
     {"api"},
     {"web"},
     {"app"},

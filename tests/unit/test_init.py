@@ -9,7 +9,7 @@ import pytest
 from fakehost import AUTH, FakeHost, dies, has_useradd
 
 from mailapi.errors import ConfigError, InitConflict, InitFailed
-from mailapi.setup import init, plan, steps
+from mailapi.setup import activate, init, plan, steps
 from mailapi.setup.host import ABSENT, Image
 from mailapi.setup.journal import HOME, Entry, Journal
 
@@ -81,7 +81,13 @@ def test_the_maps_come_before_who_reads_them(host):
                                            "restart Postfix and Dovecot")]  # fmt: skip
     assert order == sorted(order)
     restarts = [line.split()[-1] for line in host.ran if line.startswith("systemctl restart")]
-    assert restarts == ["mailapi-reload.socket", "mailapi.service", "postfix", "dovecot"]
+    assert restarts == [
+        "mailapi-reload.socket",
+        "mailapi.service",
+        "postfix",
+        "dovecot",
+        activate.SYNC,
+    ]
 
 
 @needs_root

@@ -33,7 +33,8 @@ def plain(text: str) -> str:
 def test_each_command_is_there(path):
     """Each command has its section, with its help and each of its options."""
     command, text = leaves(main)[path], page(main)
-    section = text.partition(f'.SS "mailapi {" ".join(path)}"\n')[2].partition("\n.S")[0]
+    name = " ".join(path).replace("-", r"\-")
+    section = text.partition(f'.SS "mailapi {name}"\n')[2].partition("\n.S")[0]
     for part in (command.help or "").replace("\b", "").split("\n\n"):
         assert plain(part) in plain(section)
     options = text.partition(".SH OPTIONS")[2].partition(".SH COMMANDS")[0] + section

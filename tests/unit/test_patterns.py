@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from mailapi import addresses, models, passwords
+from mailapi import addresses, models, passwords, syncmodels
 from mailapi.api import schemas
 from mailapi.api.examples import EXAMPLES
+from mailapi.errors import Invalid
 
 SCHEMAS = schemas.components()
 SHA_CRYPT = "{SHA512-CRYPT}$6$rounds="
@@ -73,6 +74,10 @@ def test_what_fits_is_taken(model: str, field: str, data: st.DataObject) -> None
         ("AliasAdd", "goto", "A/b#1@example.org , c@example.org"),
         ("AliasAdd", "goto", ["c@example.org"]),
         ("AliasAdd", "description", "two\n\tlines"),
+        ("SyncJobAdd", "host1", "IMAP.example.org"),
+        ("SyncJobAdd", "host1", "mailserver"),
+        ("SyncJobAdd", "host1", "192.0.2.1"),
+        ("SyncJobAdd", "host1", "2001:db8::1"),
         ("KeyAdd", "allow_from", ["::1", "fe80::/10", "10.0.0.0/8", "127.0.0.1"]),
     ],
 )
@@ -101,6 +106,8 @@ def test_ordinary_values_fit(model: str, field: str, value: object) -> None:
         ("AliasAdd", {"goto": "|command"}),
         ("AliasAdd", {"goto": "@example.org"}),
         ("AliasAdd", {"address": f"{'a' * 65}@example.com"}),
+        ("SyncJobAdd", {"host1": "0"}),
+        ("SyncJobAdd", {"host1": "a" * 64}),
         ("KeyAdd", {"scope": "admin"}),
     ],
 )
@@ -109,3 +116,6 @@ def test_what_does_not_fit_is_refused(model: str, change: dict[str, Any]) -> Non
     body = EXAMPLES[model] | change
     body = {name: value for name, value in body.items() if value is not ...}
     assert not Draft202012Validator(SCHEMAS[model]).is_valid(body)
+    if "host1" in change:
+        with pytest.raises(Invalid):
+            models.parse(syncmodels.SyncJobAdd, body)

@@ -13,7 +13,8 @@ import pytest
 
 from mailapi import resources
 
-UNITS = ("mailapi.service", "mailapi-reload.service", "mailapi-reload.socket")
+UNITS = ("mailapi.service", "mailapi-sync.service")
+UNITS += ("mailapi-reload.service", "mailapi-reload.socket")
 ANALYZE = shutil.which("systemd-analyze")
 
 needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze")
@@ -71,7 +72,8 @@ def test_an_unknown_key_would_be_said(units: Path) -> None:
 
 @needs_systemd
 @pytest.mark.parametrize(
-    ("name", "most"), [("mailapi.service", "15"), ("mailapi-reload.service", "25")]
+    ("name", "most"),
+    [("mailapi.service", "15"), ("mailapi-sync.service", "15"), ("mailapi-reload.service", "25")],
 )
 def test_exposure(name: str, most: str) -> None:
     """The service is at 1.5 at most, and the program that is root at 2.5."""
