@@ -32,7 +32,7 @@ from .synclooks import Looks
 from .syncpresence import LOST, Held, Presence
 from .txn import Rule
 
-LOOK: Final = 0.3  # seconds between two looks for jobs that are due
+LOOK: Final = 0.1  # seconds between two looks for jobs that are due
 UNREADABLE: Final = "password_unreadable"
 _OTHER_KEY: Final = "The key that password1 was encrypted with is lost; set password1 again."
 _NO_KEYS: Final = "The keys of the passwords cannot be read; see [sync] key_file."

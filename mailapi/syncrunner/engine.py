@@ -29,7 +29,7 @@ from .relay import Relay
 from .remote import Remote, Rules, logged_in
 from .seen import Seen, Young
 
-PREFIX: Final = "mailapi-sync-"  # of the private directories' names
+PREFIX: Final = "mailapi-sync-"  # of the private directories' names; the runner's PID follows
 IMAP: Final = "/usr/lib/dovecot/imap"
 QUIET: Final = ("-o", "stats_writer_socket_path=", "-o", "log_path=/dev/stderr")
 
@@ -97,7 +97,7 @@ async def _engine(
     memory.begin(job["maxage"])
     channels = list(mbsyncrc.channels(folders, job["subfolder2"], memory))
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - made private
-    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=shared) as directory:
+    with tempfile.TemporaryDirectory(prefix=f"{PREFIX}{os.getpid()}-", dir=shared) as directory:
         config = Path(directory) / "mbsyncrc"
         imap = (IMAP, "-c", str(place.dovecot), *QUIET, "-u", job["username"])
         near = Near(imap, _environment(directory), {c.alias: c.near for c in channels})

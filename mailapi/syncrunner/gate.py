@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 from .imap import LINE
 
 USER: Final = "mailapi"
+MUCH: Final = 1 << 16  # octets that are gathered at most
 
 
 class Gate:
@@ -91,6 +92,35 @@ class Gate:
             else:
                 writer.write(tag + b" BAD log in\r\n")
         return False
+
+
+class Gathered:
+    """Writes once all that comes without a pause; a write costs more than what is written."""
+
+    def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self._writer = writer
+        self._parts: list[bytes] = []
+        self._size = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._writer.is_closing()
+
+    def write(self, data: bytes) -> None:
+        if not self._parts:
+            asyncio.get_running_loop().call_soon(self.flush)  # as soon as a task waits
+        self._parts.append(data)
+        self._size += len(data)
+
+    def flush(self) -> None:
+        if self._parts and not self.closed:
+            self._writer.writelines(self._parts)
+        self._parts, self._size = [], 0
+
+    async def drain(self) -> None:
+        if self._size > MUCH:
+            self.flush()
+        await self._writer.drain()
 
 
 async def first_of(*works: Coroutine[Any, Any, None]) -> None:

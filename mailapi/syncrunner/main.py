@@ -63,13 +63,18 @@ def check_user(user: str) -> None:
 
 
 def remove_stale() -> None:
-    """Directories of runs whose runner was killed. A host has one runner at a time."""
+    """Directories of runs whose runner was killed."""
     for base in {"/dev/shm", tempfile.gettempdir()}:  # noqa: S108 - nothing is made there
         for path in Path(base).glob(f"{engine.PREFIX}*"):
             with contextlib.suppress(OSError):
                 found = path.lstat()
-                if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+                ours = stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid()
+                if ours and not _runs(path.name.removeprefix(engine.PREFIX).partition("-")[0]):
                     shutil.rmtree(path)
+
+
+def _runs(pid: str) -> bool:
+    return pid.isdecimal() and Path("/proc", pid).exists()
 
 
 def _cancel(task: asyncio.Task[None]) -> None:

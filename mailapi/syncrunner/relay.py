@@ -21,7 +21,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from .gate import Gate, first_of
+from .gate import Gate, Gathered, first_of
 from .imap import Session, quoted, unquoted
 from .responses import LITERAL, body, ends, padding, unmarked
 from .seen import Seen, Young
@@ -58,17 +58,21 @@ class Relay(Gate):
         self._leaving = b""  # the tag of LOGOUT
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await first_of(self._upwards(reader, writer), self._downwards(writer), self._watch())
+        engine, there = Gathered(writer), Gathered(self._remote.writer)
+        await first_of(self._upwards(reader, engine, there), self._downwards(engine), self._watch())
+        engine.flush()
         if self._leaving:
             await self._farewell(self._leaving, reader, writer)
 
-    async def _upwards(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _upwards(
+        self, reader: asyncio.StreamReader, engine: Gathered, there: Gathered
+    ) -> None:
         while True:
             line = await reader.readuntil(b"\r\n")
             found = _COMMAND.fullmatch(line)
             if found is None or found[2].upper() not in _READS or line.endswith(b"}\r\n"):
                 self.seen.refused = (found[2] if found else b"?").decode("ascii", "replace")[:20]
-                writer.write((found[1] if found else b"*") + b" NO [NOPERM] read only\r\n")
+                engine.write((found[1] if found else b"*") + b" NO [NOPERM] read only\r\n")
             elif found[2].upper() == b"LOGOUT":
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(PATIENCE):
@@ -76,7 +80,7 @@ class Relay(Gate):
                 self._leaving = found[1]
                 return
             else:
-                await self._ask(found[1], found[2].upper(), found[3])
+                await self._ask(there, found[1], found[2].upper(), found[3])
 
     async def _farewell(
         self, tag: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -89,7 +93,7 @@ class Relay(Gate):
                 await reader.read()
         self._remote.writer.write(tag + b" LOGOUT\r\n")
 
-    async def _ask(self, tag: bytes, verb: bytes, rest: bytes) -> None:
+    async def _ask(self, there: Gathered, tag: bytes, verb: bytes, rest: bytes) -> None:
         opens = verb in (b"SELECT", b"EXAMINE")
         if opens:
             verb = b"EXAMINE"
@@ -102,12 +106,12 @@ class Relay(Gate):
             self._last = asyncio.get_running_loop().time()
         self._open.add(tag)
         self._quiet.clear()
-        self._remote.writer.write(tag + b" " + verb + rest + b"\r\n")
+        there.write(tag + b" " + verb + rest + b"\r\n")
         if self._young and opens:
-            self._remote.writer.write(self._young.opening(self.seen.folder or ""))
-        await self._remote.writer.drain()
+            there.write(self._young.opening(self.seen.folder or ""))
+        await there.drain()
 
-    async def _downwards(self, writer: asyncio.StreamWriter) -> None:
+    async def _downwards(self, engine: Gathered) -> None:
         try:
             while True:
                 line = await self._line()
@@ -117,18 +121,18 @@ class Relay(Gate):
                 if self._young and self._young.keeps_back(line):
                     await self._without(line)
                 else:
-                    await self._response(writer, line)
+                    await self._response(engine, line)
         except (asyncio.IncompleteReadError, OSError, asyncio.LimitOverrunError):
-            self.seen.lost = not writer.is_closing()
+            self.seen.lost = not engine.closed
 
-    async def _response(self, writer: asyncio.StreamWriter, line: bytes) -> None:
+    async def _response(self, engine: Gathered, line: bytes) -> None:
         """To the engine, with its literals, but not if it is of a message that is not given."""
         while True:
             line = unmarked(line)
             found = body(line)
             if found and found.text is not None:
                 text = found.text + padding(found.text)
-                writer.write(found.before + b"BODY[] {%d}\r\n" % len(text) + text)
+                engine.write(found.before + b"BODY[] {%d}\r\n" % len(text) + text)
                 self._count(len(text))
                 line = found.after
                 continue
@@ -136,25 +140,25 @@ class Relay(Gate):
                 self.seen.large += found.size is not None
                 return await self._without(line)
             if found and found.size is not None:
-                await self._message(writer, found.before, found.size)
+                await self._message(engine, found.before, found.size)
             else:
-                writer.write(line)
+                engine.write(line)
                 if literal := LITERAL.search(line):
-                    await self._copy(writer, int(literal[1]))
-            await self._drain(writer)
+                    await self._copy(engine, int(literal[1]))
+            await self._drain(engine)
             if not LITERAL.search(line):
                 return None
             line = await self._line()
 
-    async def _message(self, writer: asyncio.StreamWriter, before: bytes, size: int) -> None:
+    async def _message(self, engine: Gathered, before: bytes, size: int) -> None:
         """With the end of its header, where that is missing."""
         head = b""
         while len(head) < min(size, HEADER) and not ends(head):
             head += await self._chunk(size - len(head))
         pad = padding(head) if len(head) == size else b""
-        writer.write(before + b"BODY[] {%d}\r\n" % (size + len(pad)) + head)
-        await self._copy(writer, size - len(head))
-        writer.write(pad)
+        engine.write(before + b"BODY[] {%d}\r\n" % (size + len(pad)) + head)
+        await self._copy(engine, size - len(head))
+        engine.write(pad)
         self._count(size)
 
     def _count(self, size: int) -> None:
@@ -162,11 +166,11 @@ class Relay(Gate):
         self.seen.in_folder += 1
         self.seen.bytes += size
 
-    async def _copy(self, writer: asyncio.StreamWriter, rest: int) -> None:
+    async def _copy(self, engine: Gathered, rest: int) -> None:
         while rest:
             chunk = await self._chunk(rest)
-            writer.write(chunk)
-            await self._drain(writer)
+            engine.write(chunk)
+            await self._drain(engine)
             rest -= len(chunk)
 
     async def _without(self, line: bytes) -> None:
@@ -189,9 +193,9 @@ class Relay(Gate):
         self._last = asyncio.get_running_loop().time()
         return chunk
 
-    async def _drain(self, writer: asyncio.StreamWriter) -> None:
+    async def _drain(self, engine: Gathered) -> None:
         self._ours = True
-        await writer.drain()
+        await engine.drain()
         self._ours = False
         self._last = asyncio.get_running_loop().time()
 

@@ -202,6 +202,12 @@ class Wire:
     def write(self, data: bytes) -> None:
         self.sent.append(data)
 
+    def writelines(self, data: list[bytes]) -> None:
+        self.sent += data
+
+    def is_closing(self) -> bool:
+        return False
+
     async def drain(self) -> None:
         pass
 

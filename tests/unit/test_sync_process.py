@@ -54,18 +54,19 @@ async def test_it_does_not_start_as_another(tmp_path: Path) -> None:
 
 
 def test_what_killed_runners_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Directories of this user go, with all that is in them; nothing else."""
+    """Directories of this user go, with all that is in them; nothing else, nor a live runner's."""
     monkeypatch.setattr(main.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(engine, "PREFIX", "stale-x-")
-    for name in ("stale-x-1/a", "stale-y-1", "target/kept"):
+    gone, alive = f"stale-x-{2**31}-1", f"stale-x-{os.getpid()}-1"
+    for name in (f"{gone}/a", alive, "stale-y-1", "target/kept"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "stale-x-2").symlink_to(tmp_path / "target")
     (tmp_path / "stale-x-3").write_text("")
-    (tmp_path / "stale-x-1" / "a" / "link").symlink_to(tmp_path / "target")
+    (tmp_path / gone / "a" / "link").symlink_to(tmp_path / "target")
     if os.geteuid() == 0:
         (tmp_path / "stale-x-4").mkdir()
         os.chown(tmp_path / "stale-x-4", 1, 1)
-    left = {path.name for path in tmp_path.iterdir()} - {"stale-x-1"}
+    left = {path.name for path in tmp_path.iterdir()} - {gone}
     main.remove_stale()
     assert {path.name for path in tmp_path.iterdir()} == left
     assert (tmp_path / "target" / "kept").is_dir()
