@@ -78,7 +78,7 @@ class Syncing:
         self._process.start()
 
     def kill(self) -> None:
-        """kill -9; its engines are gone when this returns, as they are when systemd does it."""
+        """kill -9; its engines end by themselves."""
         self._process.kill()
         self._process.join()
 

@@ -5,7 +5,8 @@
     said = await tail.end()         # when the program has ended: the last `LAST` octets
     await end(program)
 
-A program also ends when the runner is killed (prctl(2), PR_SET_PDEATHSIG).
+A program also ends when the runner is killed (prctl(2), PR_SET_PDEATHSIG). One that is talked to
+may end what it does: Dovecot's imap would leave a lock that others wait two minutes for.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ async def start(
 ) -> asyncio.subprocess.Process:
     """`pipe`: it is talked to, and what it says of itself is in `stderr`."""
     return await asyncio.create_subprocess_exec(
-        *("setpriv", "--pdeathsig", "KILL", *command),
+        *("setpriv", "--pdeathsig", "TERM" if pipe else "KILL", *command),
         stdin=asyncio.subprocess.PIPE if pipe else asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE if pipe else asyncio.subprocess.STDOUT,
