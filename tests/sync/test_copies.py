@@ -335,7 +335,7 @@ async def test_kill_9(sync: Syncing, remote: Remote, line: Line) -> None:
         sync.kill()
         sync.start()
     print("killed after so many messages:", copied)
-    assert len(set(copied)) > kills / 3  # in the middle, most of the times
+    assert len(set(copied)) > 1  # some of them in the middle
     line.rate = None
     await sync.begun(job, kills + 1)
     shown = await sync.until(job, lambda shown: shown["exit_status"] == "ok", 180)
