@@ -4,7 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PEERS := postfix postfix-lmdb dovecot-core dovecot-imapd dovecot-lmtpd isync
+PEERS := postfix postfix-lmdb dovecot-core dovecot-imapd dovecot-lmtpd isync curl groff-base systemd
 WEB := nginx-light chromium
 PYTEST_ARGS ?= -n auto --dist loadfile
 

@@ -26,7 +26,7 @@ DOMAIN = {"domain": "example.com", "active": True, "aliases": 9, "mailboxes": 9,
           "defquota": 1, "maxquota": 1, "quota": 1}  # fmt: skip
 NOBODY, NOGROUP = 65534, 65534
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as another user")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to ask as another user")
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ async def test_members_by_the_group_database(admin, monkeypatch):
     """A user whom the database lists gets in until it does not any more."""
     listed = next((g for g in grp.getgrall() if any(_uid(m) for m in g.gr_mem)), None)
     if listed is None:
-        pytest.skip("no group of this host lists a member other than root")
+        pytest.skip("this host has no group that lists a member other than root")
     name = next(m for m in listed.gr_mem if _uid(m))
     admin.chmod(0o666)
     monkeypatch.setattr(peer, "GROUP", listed.gr_name)

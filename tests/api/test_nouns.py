@@ -334,7 +334,7 @@ def test_without_a_key_over_the_socket(service, run, name, monkeypatch):
     assert CliRunner().invoke(main, ["status", "--dev", str(directory)]).exit_code == 0
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can ask as another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to ask as another user")
 def test_others_may_not_open_the_socket(service):
     """A user outside the group gets exit code 5 and is told what to do."""
     service.admin_socket.parent.chmod(0o755)

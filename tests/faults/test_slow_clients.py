@@ -115,7 +115,7 @@ def files() -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * EACH + 500
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        pytest.skip(f"needs leave to open {wanted} files")
+        pytest.skip(f"this machine gives no leave to open {wanted} files")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     yield
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
@@ -28,8 +27,6 @@ def remote() -> Iterator[Cyrus]:
     try:
         server = Cyrus()
     except Missing as missing:
-        if os.environ.get("MAILAPI_REQUIRE_PEERS") == "1":
-            pytest.fail(f"MAILAPI_REQUIRE_PEERS is set, but this test {missing}", pytrace=False)
         pytest.skip(str(missing))
     with server:
         yield server

@@ -334,7 +334,7 @@ def test_the_log_of_a_damaged_database_is_not_the_new_ones(here, tmp_path):
     assert not (directory / "mailapi.db-wal").exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give files away")
 def test_root_leaves_files_to_the_service(saved, tmp_path):
     """What root restores belongs to the owner of the state directory, the lock too."""
     there = config.dev(tmp_path / "there")

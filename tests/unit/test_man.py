@@ -58,7 +58,7 @@ def test_what_troff_could_take_for_its_own():
     assert lines[at : at + 4] == [".nf", r"\&.a", r"  b\-c", ".fi"]
 
 
-@pytest.mark.skipif(shutil.which("groff") is None, reason="groff is not installed")
+@pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff: apt-get install groff-base")
 def test_troff_has_no_complaint():
     """groff formats it without a warning."""
     command = ["groff", "-ww", "-man", "-Tutf8", "-P-c"]

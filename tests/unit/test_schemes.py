@@ -58,7 +58,7 @@ def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
         schemes.matches(b"secretpw", HASHES[2])
 
 
-@pytest.mark.skipif(not DOVEADM, reason="doveadm is not installed")
+@pytest.mark.skipif(not DOVEADM, reason="needs doveadm: apt-get install dovecot-core")
 @pytest.mark.parametrize(
     "scheme", ["BLF-CRYPT", "ARGON2ID", "SHA512-CRYPT", "SHA256-CRYPT", "SSHA512", "SSHA256"]
 )

@@ -17,7 +17,9 @@ UNITS = ("mailapi.service", "mailapi-sync.service")
 UNITS += ("mailapi-reload.service", "mailapi-reload.socket")
 ANALYZE = shutil.which("systemd-analyze")
 
-needs_systemd = pytest.mark.skipif(ANALYZE is None, reason="needs systemd-analyze")
+needs_systemd = pytest.mark.skipif(
+    ANALYZE is None, reason="needs systemd-analyze: apt-get install systemd"
+)
 
 
 def unit(name: str) -> configparser.ConfigParser:
