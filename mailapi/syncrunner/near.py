@@ -220,9 +220,11 @@ class Near(Gate):
                 await self._response(writer, line)
 
     async def _response(self, writer: asyncio.StreamWriter, line: bytes) -> None:
-        writer.write(unmarked(line))
+        """Whole, for answers to APPEND are written beside it."""
+        parts = [unmarked(line)]
         while found := LITERAL.search(line):
-            writer.write(await self._out.readexactly(int(found[1])))
+            parts.append(await self._out.readexactly(int(found[1])))
             line = await self._out.readuntil(b"\r\n")
-            writer.write(unmarked(line))
+            parts.append(unmarked(line))
+        writer.writelines(parts)
         await writer.drain()

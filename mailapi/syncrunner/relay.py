@@ -71,7 +71,7 @@ class Relay(Gate):
             line = await reader.readuntil(b"\r\n")
             found = _COMMAND.fullmatch(line)
             if found is None or found[2].upper() not in _READS or line.endswith(b"}\r\n"):
-                self.seen.refused = (found[2] if found else b"?").decode("ascii", "replace")[:20]
+                await self._quiet.wait()  # not in the middle of a message
                 engine.write((found[1] if found else b"*") + b" NO [NOPERM] read only\r\n")
             elif found[2].upper() == b"LOGOUT":
                 with contextlib.suppress(TimeoutError):

@@ -28,7 +28,6 @@ class Seen:
     large: int = 0
     lost: bool = False
     hung: bool = False
-    refused: str | None = None
 
 
 class Young:

@@ -7,13 +7,14 @@ import ipaddress
 import socket
 import ssl
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from mailapi import config, local, reach
 from mailapi.secretbox import Secretbox
-from mailapi.syncrunner import engine, listing, mbsyncrc, names, remote
+from mailapi.syncrunner import engine, listing, mbsyncrc, names, near, remote
 from mailapi.syncrunner.faults import SyncFault
 from mailapi.syncrunner.relay import Relay
 from mailapi.syncrunner.seen import Seen
@@ -236,6 +237,43 @@ async def test_only_what_reads_passes(command: str) -> None:
         assert relay.seen.folder == "x.&APw-"
         writer.close()
         await writer.wait_closed()
+
+
+async def test_no_answer_of_ours_in_the_middle_of_a_message() -> None:
+    """What is refused waits until the message has passed: it would be a part of it."""
+    wire = Wire()
+    async with Relay(wire, Seen()) as relay:  # type: ignore[arg-type]  # as above
+        reader, writer = await asyncio.open_connection("127.0.0.1", relay.port, limit=1 << 20)
+        await reader.readline()
+        asked = "b UID FETCH 1 (BODY.PEEK[])\r\nc EXPUNGE\r\n"
+        writer.write(f'a LOGIN mailapi "{relay.word}"\r\n{asked}'.encode())
+        assert await reader.readline() == b"a OK done\r\n"
+        message = b"A: b\r\n\r\n" + b"x" * 200_000
+        wire.reader.feed_data(
+            b"* 1 FETCH (UID 1 BODY[] {%d}\r\n" % len(message) + message[:100_000]
+        )
+        begun = await reader.readexactly(50_000)
+        wire.reader.feed_data(message[100_000:] + b")\r\nb OK done\r\n")
+        async with asyncio.timeout(5):
+            passed = begun + await reader.readuntil(b"c NO [NOPERM] read only\r\n")
+        assert message + b")\r\nb OK done\r\nc NO" in passed
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_response_passes_whole() -> None:
+    """Of what the store says nothing is passed on before all of it is there."""
+    store = near.Near((), {}, {})
+    out = asyncio.StreamReader()
+    store._imap = SimpleNamespace(stdout=out)  # type: ignore[assignment]  # all that it uses
+    engine = Wire()
+    task = asyncio.create_task(store._response(engine, b"* 1 FETCH (BODY[HEADER] {4}\r\n"))  # type: ignore[arg-type]
+    out.feed_data(b"A:")
+    await asyncio.sleep(0)
+    assert engine.sent == []
+    out.feed_data(b" b UID 1)\r\n")
+    await task
+    assert engine.sent == [b"* 1 FETCH (BODY[HEADER] {4}\r\n", b"A: b", b" UID 1)\r\n"]
 
 
 async def test_the_word_counts() -> None:
