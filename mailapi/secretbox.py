@@ -13,13 +13,15 @@ so another process may change it meanwhile.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
-
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from typing import TYPE_CHECKING, Final
 
 from . import files
 from .errors import PublishFailed, StateError
+
+if TYPE_CHECKING:  # where nothing is sealed, 3 MB are saved
+    from cryptography.fernet import MultiFernet
 
 CREDENTIAL: Final = "mailapi-secrets"
 KEPT: Final = 2  # keys after a rotation: what was sealed while it went on can still be opened
@@ -40,15 +42,12 @@ class Secretbox:
 
     def open(self, token: str) -> str | None:
         """The text; None if none of the keys sealed it. Raise `StateError`."""
-        try:
-            return self._fernet().decrypt(token.encode()).decode()
-        except InvalidToken:
-            return None
+        return _opened(self._fernet().decrypt, token)
 
     def begin_rotation(self) -> None:
         """A new key in front; a credential must have got one already. Raise `StateError`."""
         if not self.given:
-            self._write([Fernet.generate_key().decode(), *self._keys()])
+            self._write([_new_key(), *self._keys()])
 
     def end_rotation(self) -> None:
         """Everything is sealed with the first key: drop the old ones, but the last."""
@@ -57,12 +56,11 @@ class Secretbox:
 
     def renew(self, token: str) -> str | None:
         """The same text sealed with the first key; None if no key opens it."""
-        try:
-            return self._fernet().rotate(token.encode()).decode()
-        except InvalidToken:
-            return None
+        return _opened(self._fernet().rotate, token)
 
     def _fernet(self) -> MultiFernet:
+        from cryptography.fernet import Fernet, MultiFernet
+
         try:
             return MultiFernet([Fernet(key) for key in self._keys()])
         except ValueError:
@@ -73,7 +71,7 @@ class Secretbox:
     def _keys(self) -> list[str]:
         try:
             if not self._file.exists():
-                self._write([Fernet.generate_key().decode()])
+                self._write([_new_key()])
             return self._file.read_text(encoding="ascii").split()
         except (OSError, UnicodeDecodeError) as error:
             raise StateError(
@@ -88,3 +86,18 @@ class Secretbox:
             raise StateError(
                 "The file of the secrets' keys cannot be written; see [sync] key_file."
             ) from error
+
+
+def _opened(method: Callable[[bytes], bytes], token: str) -> str | None:
+    from cryptography.fernet import InvalidToken
+
+    try:
+        return method(token.encode()).decode()
+    except InvalidToken:
+        return None
+
+
+def _new_key() -> str:
+    from cryptography.fernet import Fernet
+
+    return Fernet.generate_key().decode()

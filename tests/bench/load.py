@@ -92,6 +92,7 @@ def serving(root: Path, port: int, *, config_file: Path | None = None) -> Iterat
         "MAILAPI_SERVER__PORT": str(port),
         "MAILAPI_RATE_LIMIT__REQUESTS": "0",
         "MAILAPI_LOG__LEVEL": "warning",
+        "PYTHONPATH": str(Path(__file__).with_name("as_installed")),
     }
     options = ["--config", str(config_file)] if config_file else ["--dev", str(root)]
     begin = time.perf_counter()
