@@ -5,6 +5,7 @@ async with Line(remote.port) as line:
     line.room = 1_000_000   # octets from the remote side until it goes silent; None: no end
     line.rate = 500_000     # octets a second; None: as they come
     await line.silent()     # until that much has passed
+    await line.passes(1000) # until so many octets more have
     line.cut()              # all connections, in the middle of what they say
 """
 
@@ -22,6 +23,7 @@ class Line:
         self._to = port
         self.room: int | None = None
         self.rate: int | None = None
+        self._passed = 0
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -44,6 +46,12 @@ class Line:
         async with asyncio.timeout(20):
             while self.room != 0:
                 await asyncio.sleep(0.005)
+
+    async def passes(self, octets: int) -> None:
+        until = self._passed + octets
+        async with asyncio.timeout(20):
+            while self._passed < until:
+                await asyncio.sleep(0.001)
 
     def cut(self) -> None:
         for writer in self._writers:
@@ -74,5 +82,6 @@ class Line:
                     self.room = max(0, self.room - len(data))
                 if self.rate is not None:
                     await asyncio.sleep(len(data) / self.rate)
+                self._passed += len(data)
                 writer.write(data)
                 await writer.drain()
