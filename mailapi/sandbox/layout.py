@@ -81,6 +81,9 @@ def private_config(
             userdb_socket=root / "api/mailapi-userdb",
         ),
         reload=settings.Reload(command=(str(root / "reload"),)),
+        sync=settings.Sync(
+            key_file=root / "api/secrets/keys", dovecot=root / "dovecot/dovecot.conf"
+        ),
     )
 
 

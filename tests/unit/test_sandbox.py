@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from mailapi.cli import main
 from mailapi.errors import SandboxFailed
-from mailapi.sandbox import installed
+from mailapi.sandbox import installed, layout
 from mailapi.sandbox.place import Place
 
 ALL = "postfix dovecot-core openssl postfix-lmdb dovecot-imapd dovecot-lmtpd"
@@ -165,3 +165,14 @@ def test_two_in_one_directory(short):
     assert (place.root / "mail").exists()
     place.remove()
     assert not place.root.exists()
+
+
+def test_all_paths_lie_in_it():
+    """Whatever the service of a sandbox reads or writes, it is in its directory."""
+    root = Path("/somewhere/else")
+    config = layout.private_config(root, "mx.sandbox.test", 8080)
+    paths = {
+        f"{name}.{key}": value for name, section in config for key, value in section
+        if isinstance(value, Path) or "/" in str(value)
+    }  # fmt: skip
+    assert {name for name, value in paths.items() if str(root) not in str(value)} == set()
